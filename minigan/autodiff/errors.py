@@ -1,0 +1,113 @@
+"""One formatter for every error of the engine, ending at the user's own line with a caret under the call.
+
+A call site is ``(code object, instruction offset)`` of the first frame outside this package: two pointers, cheap enough to keep
+with every recorded op. Only when an error is printed is it resolved to a file, a line and columns.
+"""
+
+import os
+import sys
+
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class MiniganError(Exception):
+    """Whatever minigan raises on purpose about a computation."""
+
+
+class ShapeError(MiniganError, ValueError):
+    """Shapes that do not go together."""
+
+
+class IndexingError(MiniganError, IndexError):
+    """An index outside its axis, or of a kind that cannot index."""
+
+
+class DTypeError(MiniganError, TypeError):
+    """Dtypes that would be promoted silently, or that the op cannot take."""
+
+
+class DeviceError(MiniganError, TypeError):
+    """Arrays of different devices (or of no known array library) in one op."""
+
+
+class StaleError(MiniganError, RuntimeError):
+    """A value was changed in place between the forward pass that used it and the backward pass that needs it."""
+
+
+class FreedError(MiniganError, RuntimeError):
+    """A second backward pass over a graph that the first one has used up."""
+
+
+class GradientError(MiniganError, AssertionError):
+    """A gradient that differs from the numerical derivative, or a VJP that returns the wrong thing."""
+
+
+def call_site(depth=1):
+    """(code, offset) of the nearest frame outside this package, or of the outermost one."""
+    frame = sys._getframe(depth)
+    while frame.f_code.co_filename.startswith(_HOME) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def show_site(site):
+    """The lines that show a call site: file, line, function, the source line and a caret under the call."""
+    import linecache
+
+    code, offset = site
+    positions = list(code.co_positions())
+    line, end_line, start, end = positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+    head = f"  {code.co_filename}:{line or code.co_firstlineno}, in {code.co_name}"
+    text = linecache.getline(code.co_filename, line).rstrip("\n") if line else ""
+    if not text:
+        return head
+    indent = len(text) - len(text.lstrip())
+    shown = f"{head}\n      {text.strip()}"
+    if start is None or start < indent:
+        return shown
+    raw = text.encode()  # columns count bytes
+    start, end = len(raw[:start].decode()), len(raw[:end].decode()) if end_line == line else len(text)
+    return f"{shown}\n      {' ' * (start - indent)}{'^' * max(1, end - start)}"
+
+
+def describe(value):
+    """One line about an operand: its name or origin, shape, dtype and device."""
+    from ..backend import device_of
+    from .tensor import Tensor
+
+    array = value.data if type(value) is Tensor else value
+    if not hasattr(array, "shape"):
+        return f"{type(value).__name__} {value!r:.60}"
+    kind = "Tensor" if type(value) is Tensor else "array"
+    name = label(value)
+    return f"{name or kind:<24} {tuple(array.shape)!s:<20} {array.dtype}  {device_of(array)}"
+
+
+def label(value):
+    """What to call a Tensor: its name, else the op that made it, else nothing."""
+    if name := getattr(value, "name", None):
+        return repr(name)
+    node = getattr(value, "node", None)
+    return "" if node is None or node.op is None else f"(out of {node.op.name}{in_scope(node.scope)})"
+
+
+def in_scope(scope):
+    """``" in D.conv1"``, or nothing at top level."""
+    return f" in {scope}" if scope else ""
+
+
+def message(what, *, operands=(), scope="", site=None, fix=None, more=()):
+    """The text of an error: what is wrong, the operands one a line, the layer, the user's line, and what to do.
+
+    ``operands``: pairs (argument name, value). ``more``: further pairs (heading, call site).
+    """
+    lines = [what]
+    lines += [f"    {name:<8} {describe(value)}" for name, value in operands]
+    if scope:
+        lines.append(f"  in {scope}")
+    for heading, where in [(None, site or call_site(2)), *more]:
+        if where is not None:
+            lines += ([f"  {heading}:"] if heading else []) + [show_site(where)]
+    if fix:
+        lines.append(f"  Fix: {fix}")
+    return "\n".join(lines)

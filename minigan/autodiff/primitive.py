@@ -1,0 +1,188 @@
+"""Primitive: a function on arrays, with its VJP rules beside it.
+
+    @primitive
+    def tanh(x):
+        '''y = tanh x.    x̄ = ȳ (1 − y²)'''
+        return xp(x).tanh(x)
+
+    @tanh.vjp("x")
+    def _(g, out):
+        return g * (1 - out * out)
+
+The names of a rule's parameters after ``g`` say what the forward pass must keep:
+
+    x, y, …        an argument          out     the result          aux     what a fused forward computed on the way
+    x_shape, …     its shape            shapes  of all arguments    needs   which targets are wanted (one bool each)
+    keyword-only   a parameter of the call (``*, axis``), or all of them (``**params``)
+
+**One formula, two speeds.** A rule is written with ops. Given raw arrays, ops compute raw arrays and record nothing: that is the
+ordinary backward pass. Given Tensors, they record: that is ``create_graph``, to any order. In the recorded pass ``aux`` is None, always:
+an intermediate that depends on the inputs is not a constant, so the rule must compute it again from the saved inputs.
+"""
+
+from .. import backend
+from .errors import DTypeError, DeviceError, IndexingError, MiniganError, ShapeError, message
+from .modes import state
+from .node import Node
+from .tensor import Tensor
+
+registry = {}  # name → Primitive; the tests hold every entry to its record
+
+_HAS_ARGS, _HAS_KWARGS = 0x04, 0x08  # flags of a code object
+
+
+class Rule:
+    """One VJP: ``fn(g, …)`` gives the gradients of the arguments numbered ``targets`` (a tuple if they are several)."""
+
+    def __init__(self, fn, targets, arguments):
+        code = fn.__code__
+        self.fn, self.targets = fn, targets
+        self.wants = code.co_varnames[1 : code.co_argcount]
+        self.keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self.all_keywords = bool(code.co_flags & _HAS_KWARGS)
+        self.saves = {name for name in self.wants if name in arguments or name in ("out", "aux")}
+        self.arguments = arguments
+
+    def __call__(self, g, node, needs, recorded):
+        """Run the rule for ``node`` with cotangent ``g``: raw arrays, or Tensors if ``recorded``."""
+        values = [self._value(name, node, needs, recorded) for name in self.wants]
+        params = node.params if self.all_keywords else {k: node.params[k] for k in self.keywords}
+        return self.fn(g, *values, **params)
+
+    def _value(self, name, node, needs, recorded):
+        if name not in self.saves:
+            if name == "needs":
+                return needs
+            return node.shapes if name == "shapes" else node.shapes[self.arguments.index(name.removesuffix("_shape"))]
+        value = node.saved[name]
+        if not recorded:
+            return value
+        if name == "aux":
+            return None
+        parent = node if name == "out" else node.parents[self.arguments.index(name)]
+        if parent is None:
+            return value
+        return Tensor(value, parent, version=next((v for n, v, _ in node.versions if n == name), None))
+
+
+class Primitive:
+    """A differentiable function: call it with Tensors, arrays and Python numbers; parameters are keyword-only.
+
+    All raw in, raw out. A Tensor among the arguments: a Tensor out, recorded if any of them requires a gradient.
+    """
+
+    def __init__(self, forward, broadcasts=False, aux=False):
+        code = forward.__code__
+        self.forward, self.broadcasts, self.has_aux = forward, broadcasts, aux
+        self.name = self.__name__ = forward.__name__.strip("_")
+        self.__doc__ = forward.__doc__
+        self.__module__, self.__wrapped__ = forward.__module__, forward
+        self.variadic = bool(code.co_flags & _HAS_ARGS)
+        named = code.co_argcount + code.co_kwonlyargcount
+        self.arguments = code.co_varnames[: code.co_argcount] or code.co_varnames[named : named + 1]
+        self.rules = []
+        self._plans = {}  # which parents need gradients → which rules run, what they save
+        if self.name in registry:
+            raise ValueError(f"a primitive named {self.name!r} exists already")
+        registry[self.name] = self
+
+    def __repr__(self):
+        return f"<primitive {self.name}>"
+
+    def vjp(self, *targets):
+        """Decorator: register the VJP rule of the arguments named ``targets``."""
+
+        def add(fn):
+            numbers = None if self.variadic else tuple(self.arguments.index(name) for name in targets)
+            self.rules.append(Rule(fn, numbers, self.arguments))
+            return fn
+
+        return add
+
+    def plan(self, needs):
+        """For a tuple of bools, one per argument: (rules with their targets, names to save)."""
+        if needs not in self._plans:
+            every = tuple(range(len(needs)))
+            rules = [(rule, rule.targets or every) for rule in self.rules]
+            rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets)]
+            self._plans[needs] = rules, tuple({name for rule, _ in rules for name in rule.saves})
+        return self._plans[needs]
+
+    def __call__(self, *args, **params):
+        for a in args:
+            if type(a) is Tensor:
+                return self._on_tensors(args, params)
+        out = self.forward(*args, **params)
+        return out[0] if self.has_aux else out
+
+    def _on_tensors(self, args, params):
+        raw = [a.data if type(a) is Tensor else a for a in args]
+        try:
+            out = self.forward(*raw, **params)
+        except MiniganError:
+            raise
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._explain(error, args) from error
+        out, aux = out if self.has_aux else (out, None)
+        if not backend.is_array(out):  # NumPy gives scalars where it should give 0-d arrays
+            out = backend.xp(out).asarray(out)
+        self._check_dtypes(args, out)
+        parents = tuple([a.node if type(a) is Tensor else None for a in args])
+        needs = tuple([p is not None for p in parents])
+        if not state.recording or True not in needs:
+            return Tensor(out)
+        rules, names = self.plan(needs)
+        if not rules:
+            return Tensor(out)
+        saved, versions = {}, []
+        for name in names:
+            if name == "out":
+                saved[name] = out
+            elif name == "aux":
+                saved[name] = aux
+            else:
+                i = self.arguments.index(name)
+                saved[name] = raw[i]
+                version = args[i]._version if type(args[i]) is Tensor else None
+                if version is not None:
+                    versions.append((name, version, version.count))
+        shapes = tuple([getattr(a, "shape", ()) for a in raw])
+        return Tensor(out, Node(self, params, parents, saved, shapes, versions, out))
+
+    # ---- errors ---------------------------------------------------------------------------------------------------
+
+    def _operands(self, args):
+        names = [f"{self.arguments[0]}[{i}]" for i in range(len(args))] if self.variadic else self.arguments
+        return list(zip(names, args, strict=False))
+
+    def _check_dtypes(self, args, out):
+        for a in args:
+            if type(a) is Tensor and a.data.dtype is not out.dtype and a.data.dtype != out.dtype:
+                if a.data.dtype.kind == "f":
+                    what = f"{self.name}: the operands' dtypes would silently be promoted to {out.dtype}"
+                    fix = "give all operands one dtype: float(x) for NumPy scalars, array.astype('float32') for arrays"
+                    raise DTypeError(message(what, operands=self._operands(args), scope=state.scope, fix=fix))
+
+    def _explain(self, error, args):
+        operands = self._operands(args)
+        arrays = [a.data if type(a) is Tensor else a for a in args]
+        devices = {backend.device_of(a) for a in arrays if backend.is_array(a)}
+        unknown = [a for a in arrays if hasattr(a, "__array_interface__") and not backend.is_array(a)]
+        if len(devices) > 1:
+            text, kind = f"{self.name}: operands on different devices, {' and '.join(sorted(devices))}", DeviceError
+            fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
+            return kind(message(text, operands=operands, scope=state.scope, fix=fix))
+        fix = "make all operands numbers, arrays or Tensors" if unknown or isinstance(error, TypeError) else None
+        kind = {IndexError: IndexingError, TypeError: DTypeError}.get(type(error), ShapeError)
+        return kind(message(f"{self.name}: {error}", operands=operands, scope=state.scope, fix=fix))
+
+
+def primitive(forward=None, *, broadcasts=False, aux=False):
+    """Decorator: make a `Primitive` of a function on arrays. Array arguments come first, parameters are keyword-only.
+
+    ``broadcasts``: the arguments broadcast against each other, so the engine sums each gradient back to its argument's shape.
+    ``aux``: the function returns ``(out, aux)``, where aux helps the raw VJP (and is None in the recorded one).
+    """
+    if forward is None:
+        return lambda fn: Primitive(fn, broadcasts, aux)
+    return Primitive(forward)

@@ -1,0 +1,46 @@
+"""The three linear primitives that the engine itself needs, each the adjoint of another: add, broadcast_to, sum_to."""
+
+from ..backend import xp
+from .primitive import primitive
+
+
+@primitive(broadcasts=True)
+def add(x, y):
+    """z = x + y.    x̄ = z̄,  ȳ = z̄"""
+    return x + y
+
+
+@add.vjp("x")
+def _(g):
+    return g
+
+
+@add.vjp("y")
+def _(g):
+    return g
+
+
+@primitive
+def broadcast_to(x, *, shape):
+    """x repeated along new and length-1 axes until it has ``shape``.    x̄ = sum_to(ȳ, shape of x)"""
+    return xp(x).broadcast_to(x, shape)
+
+
+@broadcast_to.vjp("x")
+def _(g, x_shape):
+    return sum_to(g, shape=x_shape)
+
+
+@primitive
+def sum_to(x, *, shape):
+    """x summed over the axes along which ``shape`` broadcasts to it: the adjoint of broadcasting.    x̄ = broadcast_to(ȳ)"""
+    extra = x.ndim - len(shape)
+    if extra < 0 or any(s != d and s != 1 for s, d in zip(shape, x.shape[extra:], strict=True)):
+        raise ValueError(f"an array of shape {tuple(x.shape)} does not sum to shape {tuple(shape)}")
+    axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 != x.shape[i + extra])
+    return x.sum(axes).reshape(shape) if axes else x
+
+
+@sum_to.vjp("x")
+def _(g, x_shape):
+    return broadcast_to(g, shape=x_shape)

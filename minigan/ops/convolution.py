@@ -1,0 +1,143 @@
+"""Convolution: three primitives that are the three partial derivatives of one trilinear form.
+
+Write T(x, w, g) = ⟨conv(x, w), g⟩ = Σ g[n,oy,ox,o]·w[ky,kx,i,o]·x[n, sy·oy + ky − py, sx·ox + kx − px, i]. It is linear in each of its three
+arguments, so its gradients are
+
+    ∂T/∂g = conv(x, w)          ∂T/∂x = conv_transpose(g, w)          ∂T/∂w = conv_weight_gradient(x, g)
+
+and the VJPs of each of these functions are the other two. The set is closed: convolution is differentiable to any order.
+
+Images are (n, h, w, c), weights (kh, kw, in, out). The output has (h + 2p − k)//s + 1 rows; rows of the image that no window reaches get gradient 0.
+Each function is one GEMM on the columns of an image (`Backend.im2col`) or the adjoint movement (`Backend.col2im`).
+"""
+
+from ..autodiff.primitive import primitive
+from ..backend import of
+
+__all__ = ["conv", "conv_transpose", "conv_weight_gradient"]
+
+
+def _pair(value, name):
+    """An int, or a pair of ints, as a pair."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}")
+    return pair
+
+
+def _output_size(size, kernel, stride, padding):
+    """(oh, ow) of a convolution over an image of ``size`` (h, w)."""
+    out = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)]
+    if min(out) < 1:
+        raise ValueError(f"a window of {kernel} does not fit into an image of {tuple(size)} with padding {padding}")
+    return tuple(out)
+
+
+def _check(x, w, channels, what):
+    """Refuse what is not (n, h, w, channels) with weights (kh, kw, in, out)."""
+    if x.ndim != 4 or w.ndim != 4:
+        raise ValueError(f"images are (n, height, width, channels) and weights (kh, kw, in, out); got {x.shape}, {w.shape}")
+    if x.shape[3] != channels:
+        raise ValueError(f"x has {x.shape[3]} channels, the weights' {what} has {channels}")
+
+
+def _matrix(a):
+    """(…, c) → (rows, c)."""
+    return a.reshape(-1, a.shape[-1])
+
+
+@primitive(aux=True)
+def _conv(x, w, *, stride, padding):
+    """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i].    x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ)"""
+    _check(x, w, w.shape[2], "input side")
+    kernel = w.shape[:2]
+    size = _output_size(x.shape[1:3], kernel, stride, padding)
+    columns = of(x).im2col(x, kernel, stride, padding, size)
+    out = of(x).gemm(columns, _matrix(w))
+    return out.reshape(x.shape[0], *size, w.shape[3]), columns
+
+
+@_conv.vjp("x")
+def _(g, w, x_shape, *, stride, padding):
+    return _conv_transpose(g, w, stride=stride, padding=padding, size=x_shape[1:3])
+
+
+@_conv.vjp("w")
+def _(g, x, aux, w_shape, *, stride, padding):
+    if aux is not None:  # the columns that the forward pass has laid out already
+        return of(g).gemm(aux, _matrix(g), ta=True).reshape(w_shape)
+    return _conv_weight_gradient(x, g, kernel=w_shape[:2], stride=stride, padding=padding)
+
+
+@primitive
+def _conv_transpose(x, w, *, stride, padding, size):
+    """The adjoint of conv in its image.    x̄ = conv(ȳ, w),  w̄ = conv_weight_gradient(ȳ, x)"""
+    _check(x, w, w.shape[3], "output side")
+    kernel = w.shape[:2]
+    if _output_size(size, kernel, stride, padding) != x.shape[1:3]:
+        raise ValueError(f"an image of {tuple(size)} convolves to {_output_size(size, kernel, stride, padding)}, not {x.shape[1:3]}")
+    columns = of(x).gemm(_matrix(x), _matrix(w), tb=True)
+    return of(x).col2im(columns, (x.shape[0], *size, w.shape[2]), kernel, stride, padding, x.shape[1:3])
+
+
+@_conv_transpose.vjp("x")
+def _(g, w, *, stride, padding):
+    return _conv(g, w, stride=stride, padding=padding)
+
+
+@_conv_transpose.vjp("w")
+def _(g, x, w_shape, *, stride, padding):
+    return _conv_weight_gradient(g, x, kernel=w_shape[:2], stride=stride, padding=padding)
+
+
+@primitive
+def _conv_weight_gradient(x, g, *, kernel, stride, padding):
+    """w̄[ky,kx,i,o] = Σ g[n,oy,ox,o]·x[n, s·oy + ky − p, s·ox + kx − p, i].    x̄ = conv_transpose(g, ȳ),  ḡ = conv(x, ȳ)"""
+    size = _output_size(x.shape[1:3], kernel, stride, padding)
+    if x.ndim != 4 or g.ndim != 4 or size != g.shape[1:3] or len(x) != len(g):
+        raise ValueError(f"an image {x.shape} convolves with a {kernel} kernel to {size}, g has shape {g.shape}")
+    columns = of(x).im2col(x, kernel, stride, padding, size)
+    return of(x).gemm(columns, _matrix(g), ta=True).reshape(*kernel, x.shape[3], g.shape[3])
+
+
+@_conv_weight_gradient.vjp("x")
+def _(gy, g, x_shape, *, stride, padding):
+    return _conv_transpose(g, gy, stride=stride, padding=padding, size=x_shape[1:3])
+
+
+@_conv_weight_gradient.vjp("g")
+def _(gy, x, *, stride, padding):
+    return _conv(x, gy, stride=stride, padding=padding)
+
+
+# ---- the functions that people call ---------------------------------------------------------------------------------
+
+
+def conv(x, w, stride=1, padding=0):
+    """Convolution (cross-correlation, as in every deep-learning library) of images with weights.
+
+    x (n, h, w, in), w (kh, kw, in, out) → (n, oh, ow, out) with oh = (h + 2·padding − kh)//stride + 1. ``stride``, ``padding``: an int
+    or a pair (rows, columns); the border is zeros. Raises `ShapeError` for channels that differ or a window that does not fit.
+    """
+    return _conv(x, w, stride=_pair(stride, "stride"), padding=_pair(padding, "padding"))
+
+
+def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
+    """Transposed convolution: the adjoint of `conv` with the same weights, stride and padding.
+
+    x (n, oh, ow, out), w (kh, kw, in, out) as of the conv it transposes → (n, h, w, in) with h = (oh − 1)·stride − 2·padding + kh + output_padding.
+    ``output_padding`` (0 ≤ output_padding < stride) says how many rows the transposed conv would have left over. Raises `ShapeError`.
+    """
+    stride, padding, extra = _pair(stride, "stride"), _pair(padding, "padding"), _pair(output_padding, "output_padding")
+    if not all(0 <= e < s for e, s in zip(extra, stride, strict=True)):
+        raise ValueError(f"output_padding must be at least 0 and less than stride; got {extra} with stride {stride}")
+    numbers = zip(x.shape[1:3], w.shape[:2], stride, padding, extra, strict=False)
+    size = tuple((n - 1) * s - 2 * p + k + e for n, k, s, p, e in numbers)
+    return _conv_transpose(x, w, stride=stride, padding=padding, size=size)
+
+
+def conv_weight_gradient(x, g, kernel, stride=1, padding=0):
+    """The gradient of ⟨conv(x, w), g⟩ by w: x (n, h, w, in), g (n, oh, ow, out) → (kh, kw, in, out), ``kernel = (kh, kw)``."""
+    return _conv_weight_gradient(
+        x, g, kernel=_pair(kernel, "kernel"), stride=_pair(stride, "stride"), padding=_pair(padding, "padding")
+    )
