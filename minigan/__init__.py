@@ -7,6 +7,7 @@
 [2.0, 4.0]
 """
 
+from . import backend, data, games, models, nn, objectives, optim
 from .autodiff.check import check_grad
 from .autodiff.engine import grad
 from .autodiff.errors import (

@@ -1,0 +1,39 @@
+"""The original game (Goodfellow et al. 2014), with the generator's loss as in the theory and as in practice.
+
+With logits ℓ = D(x): −log σ(ℓ) = softplus(−ℓ) and −log(1 − σ(ℓ)) = softplus(ℓ), finite for every ℓ.
+"""
+
+from ..ops import mean, softplus
+from .base import Objective
+
+
+class Minimax(Objective):
+    """min_G max_D E log σ(D(x)) + E log(1 − σ(D(G(z)))) (Goodfellow et al. 2014, eq. 1). Zero-sum.
+
+    At the optimal discriminator D* = log p/q the value is 2·JS(p, q) − 2 ln 2, so the generator minimises the Jensen–Shannon
+    divergence; but where D is sure that samples are fake, its gradient vanishes (saturates).
+    """
+
+    zero_sum = True
+
+    def discriminator_loss(self, real, fake):
+        """E softplus(−D(x)) + E softplus(D(G(z))); 2 ln 2 at equilibrium."""
+        return mean(softplus(-real)) + mean(softplus(fake))
+
+    def generator_loss(self, fake, real=None):
+        """−E softplus(D(G(z))) = E log(1 − σ(D(G(z)))); −ln 2 at equilibrium."""
+        return -mean(softplus(fake))
+
+
+class NonSaturating(Minimax):
+    """The same discriminator; the generator minimises −E log σ(D(G(z))) (Goodfellow et al. 2014, § 3). Not zero-sum.
+
+    The same fixed points with a gradient that does not vanish. At D* this loss is E_q log(1 + q/p); added to the minimax
+    generator's it is KL(q‖p).
+    """
+
+    zero_sum = False
+
+    def generator_loss(self, fake, real=None):
+        """E softplus(−D(G(z))); ln 2 at equilibrium."""
+        return mean(softplus(-fake))

@@ -1,0 +1,65 @@
+"""The exponential moving average of a network's weights, which often samples better than the weights themselves."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from .. import backend
+from ..autodiff.errors import ShapeError
+from ..autodiff.tensor import Version
+from .optimizer import Flat
+
+
+class EMA:
+    """w̄ ← decay·w̄ + (1 − decay)·w after each step (Yazıcı et al. 2019), starting at the weights themselves.
+
+    In the first steps the decay is at most (1 + t)/(10 + t), so that the start is forgotten quickly.
+
+    >>> import minigan as mg
+    >>> net = mg.nn.Dense(2, 1)
+    >>> ema = EMA(net.parameters(), decay=0.99)
+    >>> ema.update()
+    >>> with ema.applied():
+    ...     y = net(mg.tensor([[1.0, 2.0]]))
+    """
+
+    def __init__(self, params, decay=0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA: decay must be in [0, 1), got {decay}")
+        self.params, self.decay, self.steps = list(params), decay, 0
+        if not self.params:
+            raise ValueError("EMA got no parameters")
+        self.flat, self.version = Flat(self.params), Version()
+        self.flat.gather([p.data for p in self.params])
+
+    def update(self):
+        """Move the average towards the present weights."""
+        self.steps += 1
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for mean, p in zip(self.flat.views, self.params):
+            mean += weight * (p.data - mean)
+        self.version.bump()
+
+    @contextmanager
+    def applied(self):
+        """Inside, the parameters hold the averaged weights; afterwards their own again."""
+        own = [(p.data, p._version) for p in self.params]
+        for p, mean in zip(self.params, self.flat.views):
+            p.data, p._version = mean, self.version
+        try:
+            yield
+        finally:
+            for p, (data, version) in zip(self.params, own):
+                p.data, p._version = data, version
+
+    def state_dict(self):
+        """{name: NumPy array}: the average, flat, and the number of updates."""
+        return {"mean": np.array(backend.of(self.flat.data).to_host(self.flat.data)), "steps": np.array(self.steps)}
+
+    def load_state_dict(self, state):
+        """Take over a `state_dict`. Raises `ShapeError` when the size differs."""
+        if np.shape(state["mean"]) != self.flat.data.shape:
+            raise ShapeError(f"this average has {np.size(state['mean'])} numbers, the network {self.flat.data.size}")
+        self.flat.data[...] = backend.of(self.flat.data).asarray(state["mean"], self.flat.data.dtype)
+        self.steps = int(state["steps"])
+        self.version.bump()
