@@ -32,17 +32,13 @@ def main():
     runs = parser.parse_args().runs
     modules = ("numpy", "minigan")
     with tempfile.TemporaryDirectory() as cache:
-        for (
-            module
-        ) in modules:  # once unmeasured: compiles the bytecode, as the first import after installing does
+        for module in modules:  # once unmeasured: compiles the bytecode, as the first import after installing does
             cpu_seconds(module, cache)
         times = [[cpu_seconds(module, cache) for module in modules] for _ in range(runs)]
     columns = list(zip(*times, strict=True))
     for module, column in zip(modules, columns, strict=True):
         middle, least = statistics.median(column), min(column)
-        print(
-            f"import {module:8}  median {1e3 * middle:6.1f} ms   least {1e3 * least:6.1f} ms   ({runs} runs)"
-        )
+        print(f"import {module:8}  median {1e3 * middle:6.1f} ms   least {1e3 * least:6.1f} ms   ({runs} runs)")
     extra = statistics.median(b - a for a, b in times)
     print(f"minigan over numpy: median {1e3 * extra:.1f} ms (aim: at most 50 ms)")
 

@@ -1,6 +1,6 @@
 """How long a training step takes: minigan against PyTorch (where installed), and against the GEMMs alone.
 
-    python -m benchmarks.train_step [toy dcgan wgan_gp] [--repeats 15] [--threads 2] [--keep-memory off]
+    python -m benchmarks.train_step [toy dcgan wgan_gp] [--repeats 15] [--threads 2]
 
 Three steps, the same in both libraries: networks, sizes, Adam, losses.
 
@@ -8,8 +8,9 @@ Three steps, the same in both libraries: networks, sizes, Adam, losses.
     dcgan     the MNIST DCGAN, 64 channels, batch 64: one discriminator and one generator step
     wgan_gp   a critic step of WGAN-GP with the DCGAN's discriminator: losses, penalty, double backward
 
-All candidates run interleaved in one process with the same number of threads; a row gives medians, and ratios of times measured in the same round. The floor is the
-time of the step's matrix products alone, same shapes, measured in the same rounds. Peak memory is what a fresh process adds in ten steps.
+All candidates run interleaved in one process with the same number of threads; a row gives medians, and ratios of times
+measured in the same round. The floor is the time of the step's matrix products alone, same shapes, measured in the same
+rounds. Peak memory is what a fresh process adds in ten steps.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def minigan_step(workload):
 
     import minigan as mg
 
+    mg.backend.keep_memory()
     rng = np.random.default_rng(0)
 
     def normal(*shape):
@@ -81,8 +83,12 @@ def torch_step(workload, layout):
 
     torch.manual_seed(0)
     if workload == "toy":
-        G = nn.Sequential(nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 2))
-        D = nn.Sequential(nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
+        G = nn.Sequential(
+            nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 2)
+        )
+        D = nn.Sequential(
+            nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1)
+        )
         real, z = torch.randn(256, 2), torch.randn(256, 2)
     else:
         G = nn.Sequential(
@@ -206,9 +212,9 @@ def make(name, workload):
     return minigan_step(workload) if library == "minigan" else torch_step(workload, layout)
 
 
-def peak_memory(name, workload, threads, keep):
+def peak_memory(name, workload, threads):
     """Bytes that ten steps add to the peak of a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.train_step", workload, "--threads", str(threads), "--keep-memory", keep]
+    command = [sys.executable, "-m", "benchmarks.train_step", workload, "--threads", str(threads)]
     done = subprocess.run([*command, "--memory-of", name], capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else float("nan")
 
@@ -222,7 +228,7 @@ def peak_worker(name, workload):
     print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
 
 
-def report(workload, repeats, threads, keep):
+def report(workload, repeats, threads):
     """Measure one workload and print its rows."""
     try:
         import torch
@@ -240,7 +246,7 @@ def report(workload, repeats, threads, keep):
     for name, values in times.items():
         ratio = median([a / b for a, b in zip(own, values)])
         low, high = 1e3 * min(values), 1e3 * max(values)
-        memory = f"{peak_memory(name, workload, threads, keep) / 2**20:6.0f} MiB" if name in candidates else " " * 10
+        memory = f"{peak_memory(name, workload, threads) / 2**20:6.0f} MiB" if name in candidates else " " * 10
         line = f"  {name:<20} {1e3 * median(values):8.2f} ms  [{low:.2f} … {high:.2f}]  {memory}"
         print(line + ("" if name == "minigan" else f"   minigan takes {ratio:.2f} × this"))
     if peers:
@@ -254,7 +260,6 @@ def main():
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=" ".join(WORKLOADS))
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--keep-memory", choices=["on", "off"], default="on", help="see minigan.backend.keep_memory")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.workloads) - set(WORKLOADS):
@@ -264,9 +269,9 @@ def main():
         return
     import numpy as np
 
-    print(f"NumPy {np.__version__}, {args.threads} threads; median [fastest … slowest] of {args.repeats} interleaved rounds")
+    print(f"NumPy {np.__version__}, {args.threads} threads; median [min … max] of {args.repeats} interleaved rounds")
     for workload in args.workloads:
-        report(workload, args.repeats, args.threads, args.keep_memory)
+        report(workload, args.repeats, args.threads)
 
 
 if __name__ == "__main__":

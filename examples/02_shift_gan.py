@@ -1,10 +1,12 @@
 """The smallest GAN there is: a generator with one parameter against a logistic discriminator with two.
 
-Real points are drawn from N(4, 1). The generator adds θ to its noise: x = z + θ, z ~ N(0, 1), and starts at θ = −2. The discriminator is the line
-D(x) = a·x + b, a logit. For two Gaussians of equal width the optimal discriminator is a line, so nothing is lost by its simplicity.
+Real points are drawn from N(4, 1). The generator adds θ to its noise: x = z + θ, z ~ N(0, 1), and starts at θ = −2. The
+discriminator is the line D(x) = a·x + b, a logit. For two Gaussians of equal width the optimal discriminator is a line,
+so nothing is lost by its simplicity.
 
-Look at shift.png: θ reaches 4 and the slope a returns to 0. There the discriminator can no longer tell, both losses stand at 2 ln 2 and ln 2, and neither
-player can improve: a Nash equilibrium. On the way they spiral: the generator overshoots while the slope is still positive.
+Look at shift.png: θ reaches 4 and the slope a returns to 0. There the discriminator can no longer tell, both losses
+stand at 2 ln 2 and ln 2, and neither player can improve: a Nash equilibrium. On the way they spiral: the generator
+overshoots while the slope is still positive.
 
     python examples/02_shift_gan.py        a few seconds
 """
@@ -79,7 +81,14 @@ def main():
     run = Run.create({"example": "02_shift_gan", "steps": steps, "seed": args.seed}, args.out, "shift-gan")
     real = REAL_MEAN + stream(args.seed, "real").standard_normal((10_000, 1), dtype="float32")
     G, D = Shift(-2.0), mg.nn.Dense(1, 1, init=mg.nn.init.normal(0.0))
-    game = GAN(G.to(args.device), D.to(args.device), Batches(real, 256, args.seed), 1, seed=args.seed, device=args.device)
+    game = GAN(
+        G.to(args.device),
+        D.to(args.device),
+        Batches(real, 256, args.seed),
+        1,
+        seed=args.seed,
+        device=args.device,
+    )
     solver = Alternating({name: mg.optim.SGD(p, lr=0.05) for name, p in game.players.items()})
     watch = Watch(game)
     play(game, solver, steps, [Progress(), Log(run), watch])
@@ -87,7 +96,10 @@ def main():
     theta, slope, _ = watch.path[-1]
     last = run.records()[-1]
     print(f"θ = {theta:.3f} (real mean of the data {real.mean():.3f})   slope a = {slope:+.3f} (0)")
-    print(f"losses: D {last['loss/D']:.3f} (2 ln 2 = {2 * math.log(2):.3f})   G {last['loss/G']:.3f} (ln 2 = {math.log(2):.3f})")
+    print(
+        f"losses: D {last['loss/D']:.3f} (2 ln 2 = {2 * math.log(2):.3f})   "
+        f"G {last['loss/G']:.3f} (ln 2 = {math.log(2):.3f})"
+    )
     print(f"picture: {run.path / 'shift.png'}")
 
 

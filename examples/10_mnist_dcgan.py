@@ -1,10 +1,11 @@
 """DCGAN on MNIST: handwritten digits from noise, on a laptop's CPU.
 
-Two networks play. The generator turns 100 random numbers into a 28 × 28 image; the discriminator tells real digits from generated ones. Watch
-D(real) and D(fake) in the progress bar: at the game's equilibrium both are ½ (D can only guess), the losses 2 ln 2 ≈ 1.386 and ln 2 ≈ 0.693.
+Two networks play. The generator turns 100 random numbers into a 28 × 28 image; the discriminator tells real digits from
+generated ones. Watch D(real) and D(fake) in the progress bar: at the game's equilibrium both are ½ (D can only guess),
+the losses 2 ln 2 ≈ 1.386 and ln 2 ≈ 0.693.
 
-Look at samples/ in the run's folder: the same 64 latent vectors drawn again and again while the generator learns; losses.png; interpolation.png,
-where each row walks from one latent vector to another, through digits all the way.
+Look at samples/ in the run's folder: the same 64 latent vectors drawn again and again while the generator learns;
+losses.png; interpolation.png, where each row walks from one latent vector to another, through digits all the way.
 
     python examples/10_mnist_dcgan.py                      about a minute and a half on 2 cores
     python examples/10_mnist_dcgan.py --resume runs/...    goes on after Ctrl-C or a kill, bit for bit
@@ -46,7 +47,9 @@ def main():
     parser.add_argument("--latent-dim", type=int, default=100)
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the generator's averaged weights")
-    parser.add_argument("--data", default="embedded", help="embedded (10,000 digits), a folder of IDX files, or download")
+    parser.add_argument(
+        "--data", default="embedded", help="embedded (10,000 digits), a folder of IDX files, or download"
+    )
     args = parser.parse_args()
     if args.resume:
         run = Run.open(args.resume)

@@ -10,7 +10,10 @@
 from . import backend, data, games, models, nn, objectives, optim
 from .autodiff.check import check_grad
 from .autodiff.engine import grad
-from .autodiff.errors import (
+from .autodiff.modes import enable_grad, no_grad, scope
+from .autodiff.primitive import primitive
+from .autodiff.tensor import Tensor, tensor
+from .errors import (
     DeviceError,
     DTypeError,
     FreedError,
@@ -20,9 +23,6 @@ from .autodiff.errors import (
     ShapeError,
     StaleError,
 )
-from .autodiff.modes import enable_grad, no_grad, scope
-from .autodiff.primitive import primitive
-from .autodiff.tensor import Tensor, tensor
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"

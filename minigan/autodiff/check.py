@@ -1,15 +1,15 @@
 """check_grad: hold a function's derivatives, to any order, against differences of its values.
 
-Let F(x) = ⟨u, f(x)⟩ with a random u. Order 1 compares ⟨∇F, v⟩ with the slope of F along v, for each argument in turn and a random
-direction v. Order k does the same to F_k(x) = ⟨∇F_{k−1}(x), v⟩, itself computed with create_graph: a wrong first derivative shows at order 1, a
-rule that is right once but freezes something it should not shows at order 2 or 3. One number per direction checks all
-elements at once; that it is random is what makes an error in any of them show.
+Let F(x) = ⟨u, f(x)⟩ with a random u. Order 1 compares ⟨∇F, v⟩ with the slope of F along v, for each argument in turn
+and a random direction v. Order k does the same to F_k(x) = ⟨∇F_{k−1}(x), v⟩, itself computed with create_graph: a wrong
+first derivative shows at order 1, a rule that is right once but freezes something it should not shows at order 2 or 3.
+One number per direction checks all elements at once; that it is random is what makes an error in any of them show.
 """
 
 import numpy as np
 
+from ..errors import GradientError, message
 from .engine import grad
-from .errors import GradientError, message
 from .tensor import Tensor
 from .vector_space import add
 
@@ -19,9 +19,9 @@ STEP = 2e-4  # of the five-point formula: truncation ~ h⁴f⁗'/30 and rounding
 def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0):
     """Compare the derivatives of ``fn`` up to ``order`` with numerical ones, in float64.
 
-    fn: takes one Tensor per array and returns a Tensor (or a tuple of them), smooth near the given point. arrays: NumPy arrays or numbers;
-    floating ones are cast to float64 and differentiated, others are passed on as constants.
-    An error counts as ``|analytic − numerical| / (|analytic| + |numerical| + atol/rtol)`` and may not exceed rtol.
+    fn: takes one Tensor per array and returns a Tensor (or a tuple of them), smooth near the given point. arrays: NumPy
+    arrays or numbers; floating ones are cast to float64 and differentiated, others are passed on as constants. An error
+    counts as ``|analytic − numerical| / (|analytic| + |numerical| + atol/rtol)`` and may not exceed rtol.
 
     Returns the largest error. Raises `GradientError` naming order, argument, both values and the direction.
 
@@ -44,10 +44,12 @@ def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0)
                 error = abs(analytic - numerical) / (abs(analytic) + abs(numerical) + atol / rtol)
                 if not error <= rtol:
                     what = (
-                        f"check_grad: derivative {k} by argument {names[i]} is wrong: analytic {analytic:.9g}, numerical "
-                        f"{numerical:.9g} (uncertain by {doubt:.1g}), relative error {error:.2g} > {rtol:.2g}"
+                        f"check_grad: derivative {k} by argument {names[i]} is wrong: analytic {analytic:.9g}, "
+                        f"numerical {numerical:.9g} (uncertain by {doubt:.1g}), relative error {error:.2g} > {rtol:.2g}"
                     )
-                    fix = "a large uncertainty means a kink or pole near the point; otherwise a VJP on this path is wrong"
+                    fix = (
+                        "a large uncertainty means a kink or pole near the point; otherwise a VJP on this path is wrong"
+                    )
                     shown = np.array2string(along[i], precision=3, threshold=12)
                     raise GradientError(message(f"{what}\n    along the direction {shown}", fix=fix))
                 worst = max(worst, error)
@@ -123,7 +125,7 @@ def _slope(value, free, along):
 
 
 def _difference(value, points, i, v):
-    """The slope of ``value`` along v in argument i by the five-point formula, and how far the three-point one is off."""
+    """The slope of ``value`` along v in argument i (five-point formula), and its distance from the three-point one."""
     free = [j for j, p in enumerate(points) if p.dtype == np.float64]
 
     def at(t):

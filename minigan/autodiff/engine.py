@@ -1,14 +1,18 @@
 """Reverse-mode differentiation: walk the graph from the outputs back to the inputs, once, newest node first.
 
-Every node is younger than its parents, so sorting by creation number is a topological order and no recursion is needed anywhere: a chain
-of 100,000 ops is walked, and freed, like any other. A node's cotangent is complete when its turn comes, because all its uses are
-younger. (Take b = a + a; c = b + b. Following each edge as it comes would visit a too early; the order visits c, b, a.)
+Every node is younger than its parents, so sorting by creation number is a topological order and no recursion is needed
+anywhere: a chain of 100,000 ops is walked, and freed, like any other. A node's cotangent is complete when its turn
+comes, because all its uses are younger. (Take b = a + a; c = b + b. Following each edge as it comes would visit a too
+early; the order visits c, b, a.)
 
-The same loop runs raw (``create_graph=False``: cotangents are arrays, VJPs record nothing) or recorded (cotangents are Tensors).
+The same loop runs raw (``create_graph=False``: cotangents are arrays, VJPs record nothing) or recorded (cotangents are
+Tensors).
 """
 
+from operator import attrgetter
+
 from .. import backend
-from .errors import FreedError, GradientError, ShapeError, StaleError, call_site, in_scope, label, message
+from ..errors import FreedError, GradientError, ShapeError, StaleError, call_site, in_scope, label, message
 from .modes import enable_grad, no_grad, state
 from .node import Node
 from .tensor import Tensor
@@ -18,13 +22,13 @@ from .vector_space import add, sum_to
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=None):
     """The gradients of Σ ⟨grad_output, output⟩ with respect to each of ``inputs``: a tuple of Tensors.
 
-    outputs: a Tensor or a sequence of them; each must be a scalar unless ``grad_outputs`` gives its cotangent (same shape).
-    inputs: a Tensor or a sequence, leaves or intermediate results. Only the paths that lead to them are computed.
+    outputs: a Tensor or several; each a scalar, unless ``grad_outputs`` gives its cotangent (same shape and dtype).
+    inputs: a Tensor or several, leaves or intermediate results. Only the paths that lead to them are computed.
     create_graph: record the backward pass, so that the gradients can be differentiated again, to any order.
     retain_graph: keep what the graph saved for another pass (default: as create_graph).
 
-    An input that the outputs do not depend on gets zeros. Raises ``ValueError`` for an output or input that requires no gradient, `ShapeError`
-    for a non-scalar output without cotangent, `FreedError`, `StaleError`.
+    An input that the outputs do not depend on gets zeros. Raises ``ValueError`` for an output or input that requires no
+    gradient, `ShapeError` for a non-scalar output without cotangent, `FreedError`, `StaleError`.
 
     >>> import minigan as mg
     >>> x = mg.tensor(3.0, requires_grad=True)
@@ -38,7 +42,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
             what = f"grad: input {i} ({label(t) or type(t).__name__}) requires no gradient"
             raise ValueError(message(what, fix="make it with mg.tensor(..., requires_grad=True) before it is used"))
     roots = _cotangents(outputs, grad_outputs)
-    found = _run(roots, [t.node for t in inputs], create_graph, retain_graph)
+    found = _run(roots, _reachable(roots), [t.node for t in inputs], create_graph, retain_graph)
     zeros = [backend.xp(t.data).zeros_like(t.data) if g is None else g for t, g in zip(inputs, found, strict=True)]
     return _own(zeros, roots, create_graph)
 
@@ -46,8 +50,9 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
 def backward(output, grad_output=None, retain_graph=False, create_graph=False):
     """Add the gradient of ⟨grad_output, output⟩ to ``.grad`` of every leaf that output depends on. See `grad`."""
     roots = _cotangents(output, grad_output)
-    leaves = [n for n in _reachable([output.node]) if n.tensor is not None and n.tensor() is not None]
-    found = _run(roots, leaves, create_graph, retain_graph or create_graph)
+    order = _reachable(roots)
+    leaves = [n for n in order if n.tensor is not None and n.tensor() is not None]
+    found = _run(roots, order, leaves, create_graph, retain_graph or create_graph)
     pairs = [(leaf.tensor(), g) for leaf, g in zip(leaves, found, strict=True) if g is not None]
     for (t, _), g in zip(pairs, _own([g for _, g in pairs], roots, create_graph), strict=True):
         with enable_grad() if create_graph else no_grad():
@@ -70,7 +75,8 @@ def _cotangents(outputs, grad_outputs):
             raise ValueError(message(what, operands=[("output", y)], fix=fix))
         if g is None and y.data.size != 1:
             what = f"a gradient starts from a scalar; this output has shape {tuple(y.shape)}"
-            raise ShapeError(message(what, operands=[("output", y)], fix="reduce it with mg.mean or mg.sum, or pass its cotangent"))
+            fix = "reduce it with mg.mean or mg.sum, or pass its cotangent"
+            raise ShapeError(message(what, operands=[("output", y)], fix=fix))
         one = backend.xp(y.data).ones_like(y.data) if g is None else g
         one = one if type(one) is Tensor else Tensor(backend.of(y.data).asarray(one, y.dtype) if g is not None else one)
         if one.shape != y.shape or one.dtype != y.dtype:
@@ -80,25 +86,21 @@ def _cotangents(outputs, grad_outputs):
     return pairs
 
 
-def _reachable(nodes):
-    """All nodes from which the given ones were computed, themselves included, youngest first."""
-    seen, stack = set(nodes), list(nodes)
+def _reachable(roots):
+    """All nodes from which the outputs were computed, theirs included, youngest first."""
+    stack = list({y.node for y, _ in roots})
+    seen = set(stack)
     while stack:
         for parent in stack.pop().parents:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=_seq, reverse=True)
+    return sorted(seen, key=attrgetter("seq"), reverse=True)
 
 
-def _seq(node):
-    return node.seq
-
-
-def _run(roots, targets, create_graph, retain_graph):
+def _run(roots, order, targets, create_graph, retain_graph):
     """The backward loop. Returns one cotangent (or None) per target node: raw arrays, or Tensors if create_graph."""
     retain = create_graph if retain_graph is None else retain_graph
-    order = _reachable([y.node for y, _ in roots])
     needed = set(targets)
     for node in reversed(order):
         if node not in needed and not needed.isdisjoint(node.parents):
@@ -149,7 +151,7 @@ def _step(node, g, needed, cotangents, owned, recorded):
 
 
 def _accumulate(cotangents, owned, node, g, recorded):
-    """cotangents[node] += g. The first array to arrive is borrowed (others may hold it); the first sum makes one of our own."""
+    """cotangents[node] += g. The first array to arrive is borrowed (others may hold it); the first sum is our own."""
     before = cotangents.get(node)
     if before is None:
         cotangents[node] = g
@@ -171,21 +173,22 @@ def _unbroadcast(node, i, part):
 def _complain(node, i, what):
     argument = node.op.arguments[0 if node.op.variadic else i]
     text = f"the VJP of {node.op.name} for {argument!r} returned {what}"
-    raise GradientError(message(text, scope=node.scope, site=node.site, fix="this is a mistake in the rule, not in the call"))
+    fix = "this is a mistake in the rule, not in the call"
+    raise GradientError(message(text, scope=node.scope, site=node.site, fix=fix))
 
 
 def _check_alive(node):
     """Refuse to differentiate a used-up node, or one whose saved weights have changed since."""
     if node.saved is None:
-        what = f"the graph of {node.name()} was already used up by an earlier backward pass, which freed what it had saved"
+        what = f"the graph of {node.name()} was used up by an earlier backward pass, which freed what it had saved"
         fix = "pass retain_graph=True to the first pass, or compute the output again"
         raise FreedError(message(what, more=[("freed by", node.freed_by), ("computed at", node.site)], fix=fix))
     for name, version, count in node.versions:
         if version.count != count:
             parent = node.parents[node.op.arguments.index(name)]
             who = repr(parent.name()) if parent is not None else f"argument {name!r}"
-            what = f"{who} was changed in place after {node.op.name}{in_scope(node.scope)} used it, before its gradient was taken"
-            fix = "take all gradients of a forward pass before the optimiser steps, or compute the loss again after the step"
+            what = f"{who} was changed in place between {node.op.name}{in_scope(node.scope)} and the backward pass"
+            fix = "take all gradients of a forward pass before the optimiser steps, or compute the loss again"
             raise StaleError(message(what, more=[("changed at", version.site), ("used at", node.site)], fix=fix))
 
 

@@ -1,13 +1,13 @@
 """Node: one recorded application of a primitive, and all that the backward pass will need of it.
 
-A Node points at its parents (the nodes of the arguments) and at the arrays its VJPs named, never at a Tensor: a Tensor owns
-its node, so the graph dies with its last Tensor by reference counting alone, double backward included.
+A Node points at its parents (the nodes of the arguments) and at the arrays its VJPs named, never at a Tensor: a Tensor
+owns its node, so the graph dies with its last Tensor by reference counting alone, double backward included.
 """
 
 import itertools
 import weakref
 
-from .errors import call_site
+from ..errors import call_site
 from .modes import state
 
 _counter = itertools.count()
@@ -16,30 +16,14 @@ _counter = itertools.count()
 class Node:
     """op, params: what was applied (None for a leaf). parents: one Node or None per array argument.
 
-    saved: {name: array} for the names the VJPs ask for; None once used up. shapes: of the arguments; shape, dtype: of the
-    result. seq: order of creation, which is a topological order. site: the user's call. scope: the layer. origin: the
-    node whose VJP made this one (a chain of n origins: derivative order n + 1). hooks: see `Tensor.hook`.
-    versions: (name, Version, count) of every saved leaf. tensor: a leaf's Tensor, weakly. freed_by: who used it up.
+    saved: {name: array} for the names the VJPs ask for; None once used up. shapes: of the arguments; shape, dtype: of
+    the result. seq: order of creation, which is a topological order. site: the user's call. scope: the layer. origin:
+    the node whose VJP made this one (a chain of n origins: derivative order n + 1). hooks: see `Tensor.hook`. versions:
+    (name, Version, count) of every saved leaf. tensor: a leaf's Tensor, weakly. freed_by: who used it up.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "dtype",
-        "freed_by",
-        "hooks",
-        "op",
-        "origin",
-        "params",
-        "parents",
-        "saved",
-        "scope",
-        "seq",
-        "shape",
-        "shapes",
-        "site",
-        "tensor",
-        "versions",
-    )
+    __slots__ = ("op", "params", "parents", "saved", "shapes", "shape", "dtype", "versions", "seq", "site", "scope")
+    __slots__ += ("origin", "hooks", "tensor", "freed_by", "__weakref__")
 
     def __init__(self, op, params, parents, saved, shapes, versions, out):
         self.op, self.params, self.parents, self.saved = op, params, parents, saved

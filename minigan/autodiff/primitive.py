@@ -13,15 +13,17 @@ The names of a rule's parameters after ``g`` say what the forward pass must keep
 
     x, y, …        an argument          out     the result          aux     what a fused forward computed on the way
     x_shape, …     its shape            shapes  of all arguments    needs   which targets are wanted (one bool each)
+    recorded       is this a recorded pass?
     keyword-only   a parameter of the call (``*, axis``), or all of them (``**params``)
 
-**One formula, two speeds.** A rule is written with ops. Given raw arrays, ops compute raw arrays and record nothing: that is the
-ordinary backward pass. Given Tensors, they record: that is ``create_graph``, to any order. In the recorded pass ``aux`` is None, always:
-an intermediate that depends on the inputs is not a constant, so the rule must compute it again from the saved inputs.
+**One formula, two speeds.** A rule is written with ops. Given raw arrays, ops compute raw arrays and record nothing:
+that is the ordinary backward pass. Given Tensors, they record: that is ``create_graph``, to any order. In the recorded
+pass ``aux`` is None, always: an intermediate that depends on the inputs is not a constant, so the rule must compute it
+again from the saved inputs.
 """
 
 from .. import backend
-from .errors import DTypeError, DeviceError, IndexingError, MiniganError, ShapeError, message
+from ..errors import DeviceError, DTypeError, IndexingError, MiniganError, ShapeError, message
 from .modes import state
 from .node import Node
 from .tensor import Tensor
@@ -41,18 +43,21 @@ class Rule:
         self.keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.all_keywords = bool(code.co_flags & _HAS_KWARGS)
         self.saves = {name for name in self.wants if name in arguments or name in ("out", "aux")}
+        self.plain = self.saves == set(self.wants) and not self.keywords and not self.all_keywords
         self.arguments = arguments
 
     def __call__(self, g, node, needs, recorded):
         """Run the rule for ``node`` with cotangent ``g``: raw arrays, or Tensors if ``recorded``."""
+        if self.plain and not recorded:  # the common case, without a detour per name
+            return self.fn(g, *[node.saved[name] for name in self.wants])
         values = [self._value(name, node, needs, recorded) for name in self.wants]
         params = node.params if self.all_keywords else {k: node.params[k] for k in self.keywords}
         return self.fn(g, *values, **params)
 
     def _value(self, name, node, needs, recorded):
         if name not in self.saves:
-            if name == "needs":
-                return needs
+            if name in ("needs", "recorded"):
+                return needs if name == "needs" else recorded
             return node.shapes if name == "shapes" else node.shapes[self.arguments.index(name.removesuffix("_shape"))]
         value = node.saved[name]
         if not recorded:
@@ -116,7 +121,11 @@ class Primitive:
         return out[0] if self.has_aux else out
 
     def _on_tensors(self, args, params):
-        raw = [a.data if type(a) is Tensor else a for a in args]
+        raw, parents = [], []
+        for a in args:
+            is_tensor = type(a) is Tensor
+            raw.append(a.data if is_tensor else a)
+            parents.append(a.node if is_tensor else None)
         try:
             out = self.forward(*raw, **params)
         except MiniganError:
@@ -126,28 +135,25 @@ class Primitive:
         out, aux = out if self.has_aux else (out, None)
         if not backend.is_array(out):  # NumPy gives scalars where it should give 0-d arrays
             out = backend.xp(out).asarray(out)
-        self._check_dtypes(args, out)
-        parents = tuple([a.node if type(a) is Tensor else None for a in args])
+        for a in args:
+            if type(a) is Tensor and a.data.dtype is not out.dtype:
+                self._check_dtype(a, out, args)
         needs = tuple([p is not None for p in parents])
-        if not state.recording or True not in needs:
-            return Tensor(out)
-        rules, names = self.plan(needs)
+        rules, names = self.plan(needs) if state.recording and True in needs else ((), ())
         if not rules:
             return Tensor(out)
-        saved, versions = {}, []
+        saved, versions = {}, ()
         for name in names:
-            if name == "out":
-                saved[name] = out
-            elif name == "aux":
-                saved[name] = aux
-            else:
-                i = self.arguments.index(name)
-                saved[name] = raw[i]
-                version = args[i]._version if type(args[i]) is Tensor else None
-                if version is not None:
-                    versions.append((name, version, version.count))
+            if name == "out" or name == "aux":
+                saved[name] = out if name == "out" else aux
+                continue
+            i = self.arguments.index(name)
+            saved[name] = raw[i]
+            version = args[i]._version if type(args[i]) is Tensor else None
+            if version is not None:
+                versions += ((name, version, version.count),)
         shapes = tuple([getattr(a, "shape", ()) for a in raw])
-        return Tensor(out, Node(self, params, parents, saved, shapes, versions, out))
+        return Tensor(out, Node(self, params, tuple(parents), saved, shapes, versions, out))
 
     # ---- errors ---------------------------------------------------------------------------------------------------
 
@@ -155,13 +161,11 @@ class Primitive:
         names = [f"{self.arguments[0]}[{i}]" for i in range(len(args))] if self.variadic else self.arguments
         return list(zip(names, args, strict=False))
 
-    def _check_dtypes(self, args, out):
-        for a in args:
-            if type(a) is Tensor and a.data.dtype is not out.dtype and a.data.dtype != out.dtype:
-                if a.data.dtype.kind == "f":
-                    what = f"{self.name}: the operands' dtypes would silently be promoted to {out.dtype}"
-                    fix = "give all operands one dtype: float(x) for NumPy scalars, array.astype('float32') for arrays"
-                    raise DTypeError(message(what, operands=self._operands(args), scope=state.scope, fix=fix))
+    def _check_dtype(self, a, out, args):
+        if a.dtype.kind == "f" and a.dtype != out.dtype:
+            what = f"{self.name}: the operands' dtypes would silently be promoted to {out.dtype}"
+            fix = "give all operands one dtype: float(x) for NumPy scalars, array.astype('float32') for arrays"
+            raise DTypeError(message(what, operands=self._operands(args), scope=state.scope, fix=fix))
 
     def _explain(self, error, args):
         operands = self._operands(args)
@@ -169,7 +173,10 @@ class Primitive:
         devices = {backend.device_of(a) for a in arrays if backend.is_array(a)}
         unknown = [a for a in arrays if hasattr(a, "__array_interface__") and not backend.is_array(a)]
         if len(devices) > 1:
-            text, kind = f"{self.name}: operands on different devices, {' and '.join(sorted(devices))}", DeviceError
+            text, kind = (
+                f"{self.name}: operands on different devices, {' and '.join(sorted(devices))}",
+                DeviceError,
+            )
             fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
             return kind(message(text, operands=operands, scope=state.scope, fix=fix))
         fix = "make all operands numbers, arrays or Tensors" if unknown or isinstance(error, TypeError) else None
@@ -180,8 +187,8 @@ class Primitive:
 def primitive(forward=None, *, broadcasts=False, aux=False):
     """Decorator: make a `Primitive` of a function on arrays. Array arguments come first, parameters are keyword-only.
 
-    ``broadcasts``: the arguments broadcast against each other, so the engine sums each gradient back to its argument's shape.
-    ``aux``: the function returns ``(out, aux)``, where aux helps the raw VJP (and is None in the recorded one).
+    ``broadcasts``: the arguments broadcast against each other, so the engine sums each gradient back to its argument's
+    shape. ``aux``: the function returns ``(out, aux)``, where aux helps the raw VJP (and is None in the recorded one).
     """
     if forward is None:
         return lambda fn: Primitive(fn, broadcasts, aux)

@@ -1,11 +1,9 @@
 """Tensor: an array, and the node that remembers how it came about."""
 
-import weakref
-
 import numpy as np
 
 from .. import backend
-from .errors import DTypeError, ShapeError, call_site, label, message
+from ..errors import DTypeError, ShapeError, call_site, label, message
 from .node import Node
 
 
@@ -29,8 +27,8 @@ class Version:
 class Tensor:
     """An array with a memory of its making. Make one with `tensor`; ops make the others.
 
-    ``data``: the array (of NumPy or CuPy; never a NumPy scalar). ``node``: the recorded op, or None where no gradient is
-    wanted. ``grad``: the gradient that `backward` left here (leaves only), a Tensor or None. ``name``: for messages.
+    ``data``: the array (of NumPy or CuPy; never a NumPy scalar). ``node``: the recorded op, or None where no gradient
+    is wanted. ``grad``: the gradient that `backward` left here (leaves only), a Tensor or None. ``name``: for messages.
     Operators and the methods ``sum mean var max min reshape transpose`` are those of `minigan.ops`.
     """
 
@@ -67,7 +65,7 @@ class Tensor:
             self._version = self._version or Version()
 
     def backward(self, grad=None, retain_graph=False, create_graph=False):
-        """Add d(self)/d(leaf), times ``grad`` if self is no scalar, to every leaf's ``.grad``. See `engine.backward`."""
+        """Add d(self)/d(leaf), times ``grad`` if self is no scalar, to every leaf's ``.grad``. See `backward`."""
         from .engine import backward
 
         backward(self, grad, retain_graph, create_graph)
@@ -91,20 +89,24 @@ class Tensor:
         values = values.data if type(values) is Tensor else values
         new = values if backend.is_array(values) else backend.of(self.data).asarray(values)
         if new.shape != self.data.shape:
-            what = f"assign: the new values have shape {tuple(new.shape)}, {label(self) or 'this Tensor'} has {self.shape}"
+            what = (
+                f"assign: the new values have shape {tuple(new.shape)}, {label(self) or 'this Tensor'} has {self.shape}"
+            )
             raise ShapeError(message(what))
         self.data[...] = new
         if self._version:
             self._version.bump()
 
     def hook(self, fn):
-        """Call ``fn(g)`` with the gradient (a Tensor) that arrives here in a backward pass; a returned Tensor replaces it."""
+        """Call ``fn(g)`` with the gradient (a Tensor) that arrives here in a backward pass; a returned Tensor replaces
+        it.
+        """
         if self.node is None:
             raise ValueError("hook: this Tensor requires no gradient, none will ever arrive")
         self.node.hooks = (*(self.node.hooks or ()), fn)
 
     def to(self, device):
-        """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if they are there already."""
+        """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if there already."""
         if self.device == device:
             return self
         return Tensor(backend.get(device).asarray(backend.of(self.data).to_host(self.data)), name=self.name)
@@ -151,9 +153,9 @@ class Tensor:
 def tensor(array, requires_grad=False, dtype=None, name=None, device=None):
     """A new Tensor with a copy of ``array`` (numbers, nested lists, an array, or a Tensor).
 
-    Python floats become float32; arrays keep their dtype unless ``dtype`` is given. ``requires_grad=True`` makes a leaf:
-    `backward` leaves its gradient in ``.grad``. ``name`` appears in messages. ``device``: ``"cpu"`` or ``"cuda"``, by
-    default where the array is.
+    Python floats become float32; arrays keep their dtype unless ``dtype`` is given. ``requires_grad=True`` makes a
+    leaf: `backward` leaves its gradient in ``.grad``. ``name`` appears in messages. ``device``: ``"cpu"`` or
+    ``"cuda"``, by default where the array is.
 
     Raises `DTypeError` when a gradient is asked for non-floating values or the values are not numbers, and
     `backend.DeviceNotAvailable`.

@@ -1,6 +1,6 @@
 """The three linear primitives that the engine itself needs, each the adjoint of another: add, broadcast_to, sum_to."""
 
-from ..backend import xp
+from ..backend import of, xp
 from .primitive import primitive
 
 
@@ -33,12 +33,16 @@ def _(g, x_shape):
 
 @primitive
 def sum_to(x, *, shape):
-    """x summed over the axes along which ``shape`` broadcasts to it: the adjoint of broadcasting.    x̄ = broadcast_to(ȳ)"""
+    """x summed over the axes along which ``shape`` was broadcast to it.    x̄ = broadcast_to(ȳ, shape of x)"""
     extra = x.ndim - len(shape)
     if extra < 0 or any(s != d and s != 1 for s, d in zip(shape, x.shape[extra:], strict=True)):
         raise ValueError(f"an array of shape {tuple(x.shape)} does not sum to shape {tuple(shape)}")
     axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 != x.shape[i + extra])
-    return x.sum(axes).reshape(shape) if axes else x
+    if not axes:
+        return x
+    if shape and axes == tuple(range(x.ndim - 1)):  # a bias: all but the last axis
+        return of(x).sum_rows(x.reshape(-1, x.shape[-1])).reshape(shape)
+    return x.sum(axes).reshape(shape)
 
 
 @sum_to.vjp("x")

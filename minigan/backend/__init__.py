@@ -1,15 +1,26 @@
 """Where arrays live: NumPy on the CPU, CuPy on a GPU, behind one seam (`Backend`).
 
-``xp(a)`` is the array module of ``a`` and ``of(a)`` its backend: one dictionary look-up on the type. Nothing imports CuPy until a
-device ``"cuda"`` is asked for.
+``xp(a)`` is the array module of ``a`` and ``of(a)`` its backend: one dictionary look-up on the type. Nothing imports
+CuPy until a device ``"cuda"`` is asked for.
 """
 
 import numpy as np
 
+from .memory import keep_memory
 from .numpy_ import NumpyBackend
 from .reference import Backend
 
-__all__ = ["Backend", "DeviceNotAvailable", "device_of", "get", "is_array", "of", "register", "xp"]
+__all__ = [
+    "Backend",
+    "DeviceNotAvailable",
+    "device_of",
+    "get",
+    "is_array",
+    "keep_memory",
+    "of",
+    "register",
+    "xp",
+]
 
 _cpu = NumpyBackend()
 _by_type = {np.ndarray: _cpu}  # array type → backend
@@ -50,8 +61,8 @@ def device_of(a):
 def get(device):
     """The backend of a device name: ``"cpu"``, ``"cuda"`` (or ``"cuda:0"``, ``"cuda:1"`` … to choose among GPUs).
 
-    Raises `DeviceNotAvailable` when the GPU, its driver or CuPy is missing (it says which; there is no silent fallback), and
-    ``ValueError`` for an unknown name.
+    Raises `DeviceNotAvailable` when the GPU, its driver or CuPy is missing (it says which; there is no silent
+    fallback), and ``ValueError`` for an unknown name.
     """
     if device is None:
         return _cpu

@@ -1,8 +1,23 @@
-"""NumPy on the CPU: the reference primitives, and faster ones where it was measured to matter."""
+"""NumPy on the CPU: the reference primitives, and faster ones where it was measured to matter.
+
+Three ideas serve throughout: give BLAS what it can do (sums are products with ones), work through large arrays in
+blocks that stay in the cache while several passes go over them, and split what is left between the cores
+(`threads.split`).
+"""
 
 import numpy as np
 
 from .reference import Backend
+from .threads import split
+
+BLOCK = 2**15  # elements of a block: 128 KiB of float32, a few of which fit into a core's second-level cache
+
+
+def _blocks(start, stop, width=1):
+    """Slices of rows from start to stop, each about BLOCK numbers of ``width`` a row."""
+    step = max(1, BLOCK // max(1, width))
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))
 
 
 class NumpyBackend(Backend):
@@ -20,29 +35,138 @@ class NumpyBackend(Backend):
         return np.ones(a.shape[0], a.dtype) @ a
 
     def im2col(self, x, kernel, stride, padding, size):
-        """One strided copy: along a row of the image (kx, c) is contiguous, so whole runs of kw·c numbers move at once."""
+        """Strided copies: along a row of the image (kx, c) is contiguous, so runs of kw·c numbers move at once."""
         (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = x.shape, kernel, stride, padding, size
         if (kh, kw) == (h, w) and (oh, ow) == (1, 1) and (ph, pw) == (0, 0):
             return x.reshape(n, h * w * c)
-        if ph or pw:
-            padded = np.zeros((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
-            padded[:, ph : ph + h, pw : pw + w] = x
-        else:
-            padded = np.ascontiguousarray(x)
-        s0, s1, s2, s3 = padded.strides
-        windows = np.lib.stride_tricks.as_strided(
-            padded, (n, oh, ow, kh, kw * c), (s0, s1 * sh, s2 * sw, s1, s3), writeable=False
-        )
-        return windows.reshape(n * oh * ow, kh * kw * c)
+        col = np.empty((n, oh, ow, kh, kw * c), x.dtype)
+
+        def lay_out(start, stop):
+            if ph or pw:
+                padded = np.zeros((stop - start, h + 2 * ph, w + 2 * pw, c), x.dtype)
+                padded[:, ph : ph + h, pw : pw + w] = x[start:stop]
+            else:
+                padded = np.ascontiguousarray(x[start:stop])
+            s0, s1, s2, s3 = padded.strides
+            shape, strides = (stop - start, oh, ow, kh, kw * c), (s0, s1 * sh, s2 * sw, s1, s3)
+            col[start:stop] = np.lib.stride_tricks.as_strided(padded, shape, strides)
+
+        split(lay_out, n, col.size)
+        return col.reshape(n * oh * ow, kh * kw * c)
+
+    def col2im(self, col, shape, kernel, stride, padding, size):
+        """Sorted by stride phase: row sy·a + r of the image gets tap r + sy·q of window a − q, for each q.
+
+        The first tap of a phase is copied instead of added to zeros, and taps of all phases with the same q go at once:
+        runs of sw·c contiguous numbers. With one or a few channels the runs are too short to pay.
+        """
+        (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = shape, kernel, stride, padding, size
+        if kh % sh or kw % sw or c < 8:
+            return super().col2im(col, shape, kernel, stride, padding, size)
+        qh, qw = kh // sh, kw // sw
+        col = col.reshape(n, oh, ow, qh, sh, qw, sw * c)
+        high, wide = max(oh + qh - 1, -(-(h + ph) // sh)), max(ow + qw - 1, -(-(w + pw) // sw))
+        out = np.empty(shape, col.dtype)
+
+        def gather(start, stop):
+            sums = np.empty((stop - start, high, sh, wide, sw * c), col.dtype)
+            sums[:, oh:], sums[:, :oh, :, ow:] = 0, 0
+            for y in range(qh):
+                for x in range(qw):
+                    taps = col[start:stop, :, :, y, :, x].swapaxes(2, 3)
+                    here = sums[:, y : y + oh, :, x : x + ow]
+                    if x == y == 0:
+                        here[...] = taps
+                    else:
+                        here += taps
+            image = sums.reshape(stop - start, high * sh, wide * sw, c)
+            out[start:stop] = image[:, ph : ph + h, pw : pw + w]
+
+        split(gather, n, col.size)
+        return out
 
     def scatter_add(self, shape, index, values):
         """Assignment where no element can be named twice (basic indices, one boolean mask); ``add.at`` otherwise."""
         keys = index if isinstance(index, tuple) else (index,)
         out = np.zeros(shape, values.dtype)
-        if all(k is None or k is Ellipsis or isinstance(k, (int, slice, np.integer)) for k in keys):
-            out[index] = values
-        elif len(keys) == 1 and keys[0].dtype == bool:
+        basic = all(k is None or k is Ellipsis or isinstance(k, (int, slice, np.integer)) for k in keys)
+        if basic or (len(keys) == 1 and keys[0].dtype == bool):
             out[index] = values
         else:
             np.add.at(out, index, values)
         return out
+
+    def batch_norm(self, x, gamma, beta, eps):
+        """The deviations block by block, never in a full-sized temporary; y = x·scale + shift in two passes."""
+        m, c = x.shape
+        mean = self.sum_rows(x) / m
+        blocks = list(_blocks(0, m, c))
+        squares = np.empty((len(blocks), c), x.dtype)
+        out = np.empty_like(x)
+
+        def deviations(start, stop):
+            for i in range(start, stop):
+                d = x[blocks[i]] - mean
+                np.einsum("ij,ij->j", d, d, out=squares[i])
+
+        split(deviations, len(blocks), x.size)
+        inv_std = 1 / np.sqrt(squares.sum(0) / m + eps)
+        scale = gamma * inv_std
+
+        def normalise(start, stop):
+            for i in range(start, stop):
+                d = np.subtract(x[blocks[i]], mean, out=out[blocks[i]])
+                d *= scale
+                d += beta
+
+        split(normalise, len(blocks), x.size)
+        return out, mean, inv_std
+
+    def batch_norm_backward(self, g, x, gamma, mean, inv_std):
+        """Σ ȳ·(x − μ) block by block, then x̄ as a combination of ȳ and x − μ, in place, block by block."""
+        m, c = x.shape
+        blocks = list(_blocks(0, m, c))
+        products = np.empty((len(blocks), c), x.dtype)
+        g_x = np.empty_like(x)
+
+        def correlate(start, stop):
+            for i in range(start, stop):
+                d = np.subtract(x[blocks[i]], mean, out=g_x[blocks[i]])
+                np.einsum("ij,ij->j", g[blocks[i]], d, out=products[i])
+
+        split(correlate, len(blocks), x.size)
+        g_beta, g_gamma = self.sum_rows(g), products.sum(0) * inv_std
+        slope, level, scale = g_gamma * inv_std / m, g_beta / m, gamma * inv_std
+
+        def combine(start, stop):
+            for i in range(start, stop):
+                d = g_x[blocks[i]]  # x − μ, from the pass before
+                d *= slope
+                d += level
+                np.subtract(g[blocks[i]], d, out=d)
+                d *= scale
+
+        split(combine, len(blocks), x.size)
+        return g_x, g_gamma, g_beta
+
+    def adam(self, w, g, m, v, rate, beta1, beta2, eps):
+        """Block by block, so that the ten passes over w, g, m and v find their numbers in the cache."""
+
+        def update(start, stop):
+            scratch = np.empty(min(BLOCK, stop - start), w.dtype)
+            for piece in _blocks(start, stop):
+                wp, gp, mp, vp = w[piece], g[piece], m[piece], v[piece]
+                t = np.subtract(gp, mp, out=scratch[: len(wp)])
+                t *= 1 - beta1
+                mp += t
+                np.multiply(gp, gp, out=t)
+                t -= vp
+                t *= 1 - beta2
+                vp += t
+                np.sqrt(vp, out=t)
+                t += eps
+                np.divide(mp, t, out=t)
+                t *= rate
+                wp -= t
+
+        split(update, w.size, w.size)

@@ -18,8 +18,9 @@ _WORD = 2**64
 def stream(seed, name, step=0):
     """The random generator of the stream ``name`` at ``step``.
 
-    Parameters: ``seed`` int, ``name`` str (what the numbers are for: ``"latent"``, ``"shuffle"``, ``"G.dense.weight"``),
-    ``step`` int ≥ 0. Returns a ``numpy.random.Generator``. The same arguments give the same numbers, for ever.
+    Parameters: ``seed`` int, ``name`` str (what the numbers are for: ``"latent"``, ``"shuffle"``,
+    ``"G.dense.weight"``), ``step`` int ≥ 0. Returns a ``numpy.random.Generator``. The same arguments give the same
+    numbers, for ever.
 
     Raises ``ValueError`` for a negative step.
 

@@ -43,7 +43,7 @@ class Backend:
 
     def im2col(self, x, kernel, stride, padding, size):
         """Columns of x: (n, h, w, c) → (n·oh·ow, kh·kw·c), with ``size = (oh, ow)`` and zeros outside the image."""
-        (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = x.shape, kernel, stride, padding, size
+        (n, _, _, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = x.shape, kernel, stride, padding, size
         padded = self.xp.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
         col = self.xp.zeros((n, oh, ow, kh, kw, c), dtype=x.dtype)
         for ky in range(kh):

@@ -101,7 +101,5 @@ def _import_pooch():
         import requests  # noqa: F401  (pooch imports it late; better to say so now)
         import tqdm  # noqa: F401  (pooch's progress bar)
     except ImportError as error:
-        raise ImportError(
-            f"downloading needs {error.name}: pip install minigan[data]", name=error.name
-        ) from error
+        raise ImportError(f"downloading needs {error.name}: pip install minigan[data]", name=error.name) from error
     return pooch

@@ -97,9 +97,7 @@ def parse_images(content, path):
     images = _parse(content, path, IMAGE_MAGIC, "images", dimensions=3)
     if images.shape[1:] != (SIDE, SIDE):
         size = "x".join(map(str, images.shape[1:]))
-        raise DataError(
-            f"{path}: images of {size} pixels, expected {SIDE}x{SIDE}. Use a data set in MNIST's format."
-        )
+        raise DataError(f"{path}: images of {size} pixels, expected {SIDE}x{SIDE}. Use a data set in MNIST's format.")
     return images
 
 
@@ -108,9 +106,7 @@ def parse_labels(content, path):
     labels = _parse(content, path, LABEL_MAGIC, "labels", dimensions=1)
     if labels.max() > 9:
         where = int(labels.argmax())
-        raise DataError(
-            f"{path}: label {labels[where]} at index {where}, expected 0 to 9. Take an unspoilt copy."
-        )
+        raise DataError(f"{path}: label {labels[where]} at index {where}, expected 0 to 9. Take an unspoilt copy.")
     return labels
 
 
@@ -126,16 +122,12 @@ def _parse(content, path, magic, kind, dimensions):
             "Check that the files were not swapped or renamed."
         )
     if len(content) < header:
-        raise DataError(
-            f"{path}: truncated, {len(content)} bytes, the header alone has {header}. Get it again."
-        )
+        raise DataError(f"{path}: truncated, {len(content)} bytes, the header alone has {header}. Get it again.")
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     expected, got = math.prod(shape), len(content) - header
     if got != expected:
         reason = "truncated" if got < expected else "too long"
-        raise DataError(
-            f"{path}: {reason}, {got} bytes of {kind} where the header says {expected}. Get it again."
-        )
+        raise DataError(f"{path}: {reason}, {got} bytes of {kind} where the header says {expected}. Get it again.")
     if shape[0] == 0:
         raise DataError(f"{path}: holds no {kind}. Use a file with at least one example.")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

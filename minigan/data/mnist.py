@@ -61,9 +61,7 @@ def mnist(split="train", source="embedded", *, cache=None, mirrors=None, sha256=
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
     if source != "download" and not (cache is mirrors is sha256 is None):
-        raise ValueError(
-            f'cache, mirrors, sha256: expected only with source="download", got source={source!r}'
-        )
+        raise ValueError(f'cache, mirrors, sha256: expected only with source="download", got source={source!r}')
     if source == "embedded":
         return _to_images(*_read_embedded(split))
     if source == "download":
@@ -75,9 +73,7 @@ def mnist(split="train", source="embedded", *, cache=None, mirrors=None, sha256=
     elif isinstance(source, (str, os.PathLike)):
         folder = _folder_from_path(source)
     else:
-        raise ValueError(
-            f'source: expected "embedded", "full", "download" or the path of a folder, got {source!r}'
-        )
+        raise ValueError(f'source: expected "embedded", "full", "download" or the path of a folder, got {source!r}')
     return _to_images(*read_split(folder, split))
 
 
@@ -110,8 +106,7 @@ def _folder_from_path(source):
     # A bare word that is no folder is more likely a slip of the pen than a path.
     if isinstance(source, str) and not folder.exists():
         raise MissingDataError(
-            f'{source}: no such folder, nor one of the sources "embedded", "full" and "download". '
-            "Check the spelling."
+            f'{source}: no such folder, nor one of the sources "embedded", "full" and "download". Check the spelling.'
         )
     return folder
 

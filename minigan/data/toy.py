@@ -116,8 +116,6 @@ def _vector(name, values, length=None):
         vector = np.empty(0)  # refused below, with the same words
     fits = vector.ndim == 1 and vector.size > 0 and length in (None, vector.size)
     if not fits or not np.isfinite(vector).all():
-        expected = (
-            "one or more finite numbers" if length is None else f"{length} finite numbers, one per mean"
-        )
+        expected = "one or more finite numbers" if length is None else f"{length} finite numbers, one per mean"
         raise ValueError(f"{name}: expected {expected}, got {values!r}")
     return vector

@@ -61,7 +61,9 @@ class Log(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves ``parts`` ({name: object with state_dict and load_state_dict}) to the run every ``every`` rounds and at the end."""
+    """Saves ``parts`` ({name: object with state_dict and load_state_dict}) to the run every ``every`` rounds and at the
+    end.
+    """
 
     def __init__(self, run, parts, every=100):
         self.run, self.parts, self.every, self.saved = run, parts, every, None
@@ -76,7 +78,10 @@ class Checkpoint(Callback):
         if self.saved != moment.step:
             self._save(moment)
         if moment.interrupted:
-            print(f"\nstopped after step {moment.step}, saved; go on with --resume {self.run.path}", file=sys.stderr)
+            print(
+                f"\nstopped after step {moment.step}, saved; go on with --resume {self.run.path}",
+                file=sys.stderr,
+            )
 
     def _save(self, moment):
         self.run.save(moment.step, self.parts)

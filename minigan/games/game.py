@@ -1,6 +1,7 @@
 """A game: players who each hold parameters and each minimise a loss that depends on everybody's.
 
-Solvers, the training loop and diagnostics know nothing but this interface, so what works on a game of two numbers works on a GAN.
+Solvers, the training loop and diagnostics know nothing but this interface, so what works on a game of two numbers works
+on a GAN.
 """
 
 from .. import backend
@@ -17,7 +18,9 @@ class Game:
     players = {}
 
     def batch(self, number, player=None):
-        """What the losses are evaluated on at draw ``number`` (for ``player`` alone, if given): the same for the same number."""
+        """What the losses are evaluated on at draw ``number`` (for ``player`` alone, if given): the same for the same
+        number.
+        """
         return None
 
     def losses(self, batch):
@@ -36,8 +39,9 @@ class Game:
 class GAN(Game):
     """The game of a generator ``"G"`` against a discriminator ``"D"``.
 
-    generator: Module, z (n, latent_dim) → samples. discriminator: Module, samples → logits. objective: a name or an `Objective`.
-    data: `data.Batches` whose batch is an array of samples. Batch ``number`` and latents come from streams keyed by (seed, number).
+    generator: Module, z (n, latent_dim) → samples. discriminator: Module, samples → logits. objective: a name or an
+    `Objective`. data: `data.Batches` whose batch is an array of samples. Batch ``number`` and latents come from streams
+    keyed by (seed, number).
     """
 
     def __init__(self, generator, discriminator, data, latent_dim, objective="non_saturating", seed=0, device=None):
@@ -48,7 +52,9 @@ class GAN(Game):
         self._readings = {}
 
     def latent(self, n, number=0, name="latent"):
-        """Draw ``number`` of n latent vectors, standard normal: a Tensor (n, latent_dim), float32, on the game's device."""
+        """Draw ``number`` of n latent vectors, standard normal: a Tensor (n, latent_dim), float32, on the game's
+        device.
+        """
         return self._put(stream(self.seed, name, number).standard_normal((n, self.latent_dim), dtype="float32"))
 
     def _put(self, host):
@@ -86,7 +92,10 @@ class GAN(Game):
 
     def _read(self, real_logits, fake_logits):
         with no_grad():
-            self._readings = {"D(real)": mean(sigmoid(real_logits)).data, "D(fake)": mean(sigmoid(fake_logits)).data}
+            self._readings = {
+                "D(real)": mean(sigmoid(real_logits)).data,
+                "D(fake)": mean(sigmoid(fake_logits)).data,
+            }
 
     def readings(self):
         """The discriminator's mean probability of "real" on real and on generated samples; ½ and ½ at equilibrium."""

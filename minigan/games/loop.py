@@ -1,7 +1,7 @@
 """The training loop: rounds of a solver on a game, and callbacks after each.
 
-A callback is an object with ``after(moment)``, called after every round, and ``finish(moment)``, called once at the end, whether the rounds were all
-played or somebody pressed Ctrl-C. The loop itself knows no metrics, files or pictures.
+A callback is an object with ``after(moment)``, called after every round, and ``finish(moment)``, called once at the
+end, whether the rounds were all played or somebody pressed Ctrl-C. The loop itself knows no metrics, files or pictures.
 """
 
 import signal
@@ -14,7 +14,9 @@ from .. import backend
 
 @dataclass
 class Moment:
-    """Where the loop is. step: rounds played so far; steps: rounds asked for; losses: {player: 0-d array} of this round."""
+    """Where the loop is. step: rounds played so far; steps: rounds asked for; losses: {player: 0-d array} of this
+    round.
+    """
 
     step: int
     steps: int
@@ -43,8 +45,10 @@ class Trajectory:
 def play(game, solver, steps, callbacks=(), start=0):
     """Play rounds ``start`` … ``steps − 1`` of ``solver`` on ``game``. Returns a `Trajectory`.
 
-    Ctrl-C (or SIGTERM) lets the round in hand finish, so that what callbacks save is a whole number of rounds; a second Ctrl-C stops at once.
+    Ctrl-C (or SIGTERM) lets the round in hand finish, so that what callbacks save is a whole number of rounds; a second
+    Ctrl-C stops at once.
     """
+    backend.keep_memory()
     pending, moment = [], Moment(start, steps, {}, game, solver)
     with _interruptible() as interrupted:
         for step in range(start, steps):

@@ -3,8 +3,8 @@
     config.json      the settings            metrics.jsonl    one line a step: {"step": 12, "loss/D": …, …}
     checkpoint.npz   everything that changes, at one step     samples/         image grids
 
-Nothing is ever half written: files are written aside and renamed. A checkpoint holds arrays only (no pickle), each with the
-CRC of the zip format, so a damaged file is noticed and refused.
+Nothing is ever half written: files are written aside and renamed. A checkpoint holds arrays only (no pickle), each with
+the CRC of the zip format, so a damaged file is noticed and refused.
 """
 
 import json
@@ -115,7 +115,7 @@ class _aside:
         self.target, self.temporary = target, target.with_name(f".{target.name}.{os.getpid()}")
 
     def __enter__(self):
-        self.file = open(self.temporary, "wb")  # noqa: SIM115
+        self.file = open(self.temporary, "wb")
         return self.file
 
     def __exit__(self, kind, *_):

@@ -2,17 +2,20 @@
 
 
 class Alternating:
-    """The players move one after the other, each by its own optimiser, on a fresh batch (Goodfellow et al. 2014, algorithm 1).
+    """The players move one after the other, each by its own optimiser, on a fresh batch (Goodfellow et al. 2014,
+    algorithm 1).
 
-    optimizers: {player: Optimizer}, in order of moving. moves: {player: how many steps it makes in a round} (n_critic for the
-    discriminator); 1 by default.
+    optimizers: {player: Optimizer}, in order of moving. moves: {player: how many steps it makes in a round} (n_critic
+    for the discriminator); 1 by default.
     """
 
     def __init__(self, optimizers, moves=None):
         self.optimizers, self.moves = optimizers, dict.fromkeys(optimizers, 1) | (moves or {})
         unknown = set(self.moves) - set(optimizers)
         if unknown:
-            raise ValueError(f"moves for unknown players {sorted(unknown)}; the optimisers are for {sorted(optimizers)}")
+            raise ValueError(
+                f"moves for unknown players {sorted(unknown)}; the optimisers are for {sorted(optimizers)}"
+            )
 
     def step(self, game, step):
         """Play round number ``step``. Returns {player: its loss before its last move, a scalar Tensor}."""

@@ -7,8 +7,8 @@ from ..nn.init import dcgan, initialize
 def dcgan_generator(latent_dim=100, channels=64, seed=0):
     """z (n, latent_dim) → images (n, 28, 28, 1) in (−1, 1).
 
-    Dense to 7 × 7 × 2·channels, then two transposed convolutions 4 × 4, stride 2, each doubling the size; batch norm and ReLU between,
-    tanh at the end. A layer before batch norm has no bias: the normalisation would remove it.
+    Dense to 7 × 7 × 2·channels, then two transposed convolutions 4 × 4, stride 2, each doubling the size; batch norm
+    and ReLU between, tanh at the end. A layer before batch norm has no bias: the normalisation would remove it.
     """
     wide = 2 * channels
     net = Sequential(
@@ -27,7 +27,7 @@ def dcgan_generator(latent_dim=100, channels=64, seed=0):
 
 
 def dcgan_discriminator(channels=64, seed=0):
-    """Images (n, 28, 28, 1) → logits (n, 1): two convolutions 4 × 4, stride 2, with LeakyReLU 0.2, and a dense layer."""
+    """Images (n, 28, 28, 1) → logits (n, 1): two 4 × 4 convolutions of stride 2, LeakyReLU 0.2, and a dense layer."""
     wide = 2 * channels
     net = Sequential(
         Conv(1, channels, 4, stride=2, padding=1),  # 28 → 14

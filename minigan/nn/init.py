@@ -1,7 +1,8 @@
 """Initial weights.
 
-An initialiser is a function ``(rng, shape, fan_in, fan_out) → float32 array``. Layers take one as ``init=``; `initialize` draws a whole network anew,
-each parameter from its own stream keyed by (seed, parameter's name), so that adding a layer changes no other layer's weights.
+An initialiser is a function ``(rng, shape, fan_in, fan_out) → float32 array``. Layers take one as ``init=``;
+`initialize` draws a whole network anew, each parameter from its own stream keyed by (seed, parameter's name), so that
+adding a layer changes no other layer's weights.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import math
 
 import numpy as np
 
+from .. import backend
 from ..backend.random import stream
 
 _drawn = itertools.count()  # layers made without an explicit seed draw from consecutive streams: each run alike
@@ -57,7 +59,7 @@ def initialize(module, init, seed=0):
                 values = np.zeros(p.shape)
             else:
                 values = init(rng, p.shape, *layer.fans())
-            p.assign(values.astype(p.dtype))
+            p.assign(backend.of(p.data).asarray(values, p.dtype))
     return module
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from .. import backend, ops
-from ..autodiff.errors import ShapeError, message
 from ..autodiff.tensor import Tensor, tensor
 from ..backend.random import stream
+from ..errors import ShapeError, message
 from ..ops.convolution import _pair
 from . import init as initial
 from .module import Module
@@ -36,7 +36,8 @@ def _expect(layer, x, shape):
 
 
 class Sequential(Module):
-    """Layers one after the other. A child is named by its type and number (``conv1``, ``conv2``, ``dense1``), or by keyword.
+    """Layers one after the other. A child is named by its type and number (``conv1``, ``conv2``, ``dense1``), or by
+    keyword.
 
     >>> net = Sequential(Dense(2, 16), LeakyReLU(), Dense(16, 1))
     >>> net.dense2.weight.name
@@ -74,7 +75,7 @@ class Sequential(Module):
 
 
 class Dense(Module):
-    """y = x W + b: (n, in_features) → (n, out_features). Weights (in, out), drawn by ``init`` (He by default); b = 0."""
+    """y = x W + b: (n, in_features) → (n, out_features). Weights (in, out), drawn by ``init``; b = 0."""
 
     def __init__(self, in_features, out_features, bias=True, init=initial.he):
         super().__init__()
@@ -98,7 +99,7 @@ class Dense(Module):
 
 
 class Conv(Module):
-    """Convolution: (n, h, w, in) → (n, oh, ow, out), oh = (h + 2·padding − k)//stride + 1. Weights (kh, kw, in, out)."""
+    """Convolution: (n, h, w, in) → (n, oh, ow, out), oh = (h + 2·padding − k)//stride + 1; weights HWIO."""
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, init=initial.he):
         super().__init__()
@@ -171,9 +172,9 @@ class ConvTranspose(Module):
 class BatchNorm(Module):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), with learnt scale γ and shift β.
 
-    Training: the batch's own mean and variance; the running ones follow, ``running ← (1 − momentum)·running + momentum·batch``
-    (with the unbiased variance). Evaluation: the running ones, as constants. Not for a critic under a per-sample gradient
-    penalty, since it couples the samples of a batch.
+    Training: the batch's own mean and variance; the running ones follow, ``running ← (1 − momentum)·running +
+    momentum·batch`` (with the unbiased variance). Evaluation: the running ones, as constants. Not for a critic under a
+    per-sample gradient penalty, since it couples the samples of a batch.
     """
 
     def __init__(self, channels, momentum=0.1, eps=1e-5):
@@ -204,7 +205,7 @@ class BatchNorm(Module):
 
 
 class LayerNorm(Module):
-    """Layer normalisation over the trailing axes ``shape`` (an int or a tuple), each sample by itself (Ba et al. 2016)."""
+    """Layer normalisation over the trailing axes ``shape`` (int or tuple), each sample by itself (Ba et al. 2016)."""
 
     def __init__(self, shape, eps=1e-5):
         super().__init__()
@@ -306,9 +307,11 @@ class Reshape(Module):
 
 
 class Dropout(Module):
-    """In training, each number becomes 0 with probability ``p`` and is divided by 1 − p otherwise (Srivastava et al. 2014).
+    """In training, each number becomes 0 with probability ``p`` and is divided by 1 − p otherwise (Srivastava et al.
+    2014).
 
-    The mask of call k is drawn from the stream (seed, path, k); k is a buffer, so a resumed run draws what it would have.
+    The mask of call k is drawn from the stream (seed, path, k); k is a buffer, so a resumed run draws what it would
+    have.
     """
 
     def __init__(self, p=0.5, seed=0):

@@ -1,8 +1,9 @@
 """Module: a function with parameters that know their names.
 
-Assign a Tensor that requires a gradient to an attribute, and it is a parameter; assign a Module, and it is a child; call
-``self.buffer(name, array)`` for state that is saved but not trained. Every module has a ``path`` (``"D.block1.conv"``), which names its
-parameters (``"D.block1.conv.weight"``) and stands in error messages as the scope of whatever runs inside it.
+Assign a Tensor that requires a gradient to an attribute, and it is a parameter; assign a Module, and it is a child;
+call ``self.buffer(name, array)`` for state that is saved but not trained. Every module has a ``path``
+(``"D.block1.conv"``), which names its parameters (``"D.block1.conv.weight"``) and stands in error messages as the scope
+of whatever runs inside it.
 """
 
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from .. import backend
-from ..autodiff.errors import ShapeError
 from ..autodiff.modes import no_grad, state
 from ..autodiff.tensor import Tensor
+from ..errors import ShapeError
 
 
 class Module:
@@ -148,9 +149,9 @@ class Module:
         if problems:
             who = self.path or type(self).__name__
             raise ShapeError("\n    ".join([f"this state does not fit {who}:", *problems]))
-        values = {name: np.asarray(state[name], dtype=a.dtype) for name, a in own.items()}  # all, before the first is used
+        values = {name: np.asarray(state[name], dtype=a.dtype) for name, a in own.items()}  # may raise: first
         for name, p in self.named_parameters():
-            p.assign(values[name])
+            p.assign(backend.of(p.data).asarray(values[name]))
         for prefix, module in self.named_modules():
             for name, array in module._buffers.items():
                 module._put_buffer(name, values[_join(prefix, name)], backend.of(array))
@@ -198,7 +199,7 @@ class Module:
         rows = [("layer", "type", "output shape", "parameters")]
         for name, module in self.named_modules(self.path or type(self).__name__):
             count = sum(p.size for p in module._parameters.values())
-            if not module._children:
+            if module._parameters or not module._children:
                 rows.append((name, type(module).__name__, str(tuple(shapes.get(module, ()))), f"{count:,}"))
         rows.append(("total", "", "", f"{sum(p.size for p in self.parameters()):,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -215,7 +216,7 @@ class Module:
     def __repr__(self):
         if not self._children:
             return f"{type(self).__name__}({self.extra()})"
-        inner = "\n".join(f"{name}: {child!r}".replace("\n", "\n  ") for name, child in self._children.items())
+        inner = "\n".join(f"{name}: {child!r}" for name, child in self._children.items())
         return f"{type(self).__name__}(\n  " + inner.replace("\n", "\n  ") + "\n)"
 
 

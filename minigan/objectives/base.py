@@ -4,8 +4,8 @@
 class Objective:
     """A GAN's pair of losses, on logits D(x) (never probabilities). Subclasses define the two methods.
 
-    ``zero_sum``: does the generator minimise exactly the negative of what the discriminator minimises (up to terms without
-    G)? ``generator_uses_real``: does the generator's loss need the real logits too (relativistic objectives)?
+    ``zero_sum``: does the generator minimise exactly the negative of what the discriminator minimises (up to terms
+    without G)? ``generator_uses_real``: does the generator's loss need the real logits too (relativistic objectives)?
     """
 
     zero_sum = False

@@ -10,8 +10,8 @@ from .base import Objective
 class Minimax(Objective):
     """min_G max_D E log σ(D(x)) + E log(1 − σ(D(G(z)))) (Goodfellow et al. 2014, eq. 1). Zero-sum.
 
-    At the optimal discriminator D* = log p/q the value is 2·JS(p, q) − 2 ln 2, so the generator minimises the Jensen–Shannon
-    divergence; but where D is sure that samples are fake, its gradient vanishes (saturates).
+    At the optimal discriminator D* = log p/q the value is 2·JS(p, q) − 2 ln 2, so the generator minimises the
+    Jensen–Shannon divergence; but where D is sure that samples are fake, its gradient vanishes (saturates).
     """
 
     zero_sum = True
@@ -28,8 +28,8 @@ class Minimax(Objective):
 class NonSaturating(Minimax):
     """The same discriminator; the generator minimises −E log σ(D(G(z))) (Goodfellow et al. 2014, § 3). Not zero-sum.
 
-    The same fixed points with a gradient that does not vanish. At D* this loss is E_q log(1 + q/p); added to the minimax
-    generator's it is KL(q‖p).
+    The same fixed points with a gradient that does not vanish. At D* this loss is E_q log(1 + q/p); added to the
+    minimax generator's it is KL(q‖p).
     """
 
     zero_sum = False

@@ -51,13 +51,24 @@ def _comparison(name):
     return compare
 
 
-for _name, _op in [("add", add), ("sub", subtract), ("mul", multiply), ("truediv", divide), ("pow", power), ("matmul", matmul)]:
+for _name, _op in [
+    ("add", add),
+    ("sub", subtract),
+    ("mul", multiply),
+    ("truediv", divide),
+    ("pow", power),
+    ("matmul", matmul),
+]:
     setattr(Tensor, f"__{_name}__", lambda self, other, op=_op: op(self, other))
     setattr(Tensor, f"__r{_name}__", _swapped(_op))
 for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
     setattr(Tensor, _name, _comparison(_name))
 Tensor.__hash__ = object.__hash__  # __eq__ compares elements; a Tensor's identity is its hash
-Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = (lambda self: negative(self)), (lambda self: abs(self)), getitem
+Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = (
+    (lambda self: negative(self)),
+    (lambda self: abs(self)),
+    getitem,
+)
 Tensor.T = property(transpose, doc="The transpose: axes reversed.")
 for _op in (sum, mean, var, max, min, reshape, transpose):
     setattr(Tensor, _op.__name__, _op)

@@ -1,14 +1,16 @@
 """Convolution: three primitives that are the three partial derivatives of one trilinear form.
 
-Write T(x, w, g) = ⟨conv(x, w), g⟩ = Σ g[n,oy,ox,o]·w[ky,kx,i,o]·x[n, sy·oy + ky − py, sx·ox + kx − px, i]. It is linear in each of its three
-arguments, so its gradients are
+Write T(x, w, g) = ⟨conv(x, w), g⟩ = Σ g[n,oy,ox,o]·w[ky,kx,i,o]·x[n, sy·oy + ky − py, sx·ox + kx − px, i]. It is linear
+in each of its three arguments, so its gradients are
 
     ∂T/∂g = conv(x, w)          ∂T/∂x = conv_transpose(g, w)          ∂T/∂w = conv_weight_gradient(x, g)
 
-and the VJPs of each of these functions are the other two. The set is closed: convolution is differentiable to any order.
+and the VJPs of each of these functions are the other two. The set is closed: convolution is differentiable to any
+order.
 
-Images are (n, h, w, c), weights (kh, kw, in, out). The output has (h + 2p − k)//s + 1 rows; rows of the image that no window reaches get gradient 0.
-Each function is one GEMM on the columns of an image (`Backend.im2col`) or the adjoint movement (`Backend.col2im`).
+Images are (n, h, w, c), weights (kh, kw, in, out). The output has (h + 2p − k)//s + 1 rows; rows of the image that no
+window reaches get gradient 0. Each function is one GEMM on the columns of an image (`Backend.im2col`) or the adjoint
+movement (`Backend.col2im`).
 """
 
 from ..autodiff.primitive import primitive
@@ -36,7 +38,7 @@ def _output_size(size, kernel, stride, padding):
 def _check(x, w, channels, what):
     """Refuse what is not (n, h, w, channels) with weights (kh, kw, in, out)."""
     if x.ndim != 4 or w.ndim != 4:
-        raise ValueError(f"images are (n, height, width, channels) and weights (kh, kw, in, out); got {x.shape}, {w.shape}")
+        raise ValueError(f"images are (n, h, w, channels) and weights (kh, kw, in, out); got {x.shape}, {w.shape}")
     if x.shape[3] != channels:
         raise ValueError(f"x has {x.shape[3]} channels, the weights' {what} has {channels}")
 
@@ -48,7 +50,10 @@ def _matrix(a):
 
 @primitive(aux=True)
 def _conv(x, w, *, stride, padding):
-    """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i].    x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ)"""
+    """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i]
+
+    x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ)
+    """
     _check(x, w, w.shape[2], "input side")
     kernel = w.shape[:2]
     size = _output_size(x.shape[1:3], kernel, stride, padding)
@@ -75,24 +80,28 @@ def _conv_transpose(x, w, *, stride, padding, size):
     _check(x, w, w.shape[3], "output side")
     kernel = w.shape[:2]
     if _output_size(size, kernel, stride, padding) != x.shape[1:3]:
-        raise ValueError(f"an image of {tuple(size)} convolves to {_output_size(size, kernel, stride, padding)}, not {x.shape[1:3]}")
+        convolved = _output_size(size, kernel, stride, padding)
+        raise ValueError(f"an image of {tuple(size)} convolves to {convolved}, not {x.shape[1:3]}")
     columns = of(x).gemm(_matrix(x), _matrix(w), tb=True)
     return of(x).col2im(columns, (x.shape[0], *size, w.shape[2]), kernel, stride, padding, x.shape[1:3])
 
 
-@_conv_transpose.vjp("x")
-def _(g, w, *, stride, padding):
-    return _conv(g, w, stride=stride, padding=padding)
-
-
-@_conv_transpose.vjp("w")
-def _(g, x, w_shape, *, stride, padding):
-    return _conv_weight_gradient(g, x, kernel=w_shape[:2], stride=stride, padding=padding)
+@_conv_transpose.vjp("x", "w")
+def _(g, x, w, needs, recorded, w_shape, **geometry):
+    geometry = {name: geometry[name] for name in ("stride", "padding")}
+    if recorded or not all(needs):
+        w_bar = _conv_weight_gradient(g, x, kernel=w_shape[:2], **geometry) if needs[1] else None
+        return _conv(g, w, **geometry) if needs[0] else None, w_bar
+    x_bar, columns = _conv.forward(g, w, **geometry)  # one layout of the columns of ȳ serves both
+    return x_bar, of(g).gemm(columns, _matrix(x), ta=True).reshape(w_shape)
 
 
 @primitive
 def _conv_weight_gradient(x, g, *, kernel, stride, padding):
-    """w̄[ky,kx,i,o] = Σ g[n,oy,ox,o]·x[n, s·oy + ky − p, s·ox + kx − p, i].    x̄ = conv_transpose(g, ȳ),  ḡ = conv(x, ȳ)"""
+    """y[ky,kx,i,o] = Σ g[n,oy,ox,o]·x[n, s·oy + ky − p, s·ox + kx − p, i]
+
+    x̄ = conv_transpose(g, ȳ),  ḡ = conv(x, ȳ)
+    """
     size = _output_size(x.shape[1:3], kernel, stride, padding)
     if x.ndim != 4 or g.ndim != 4 or size != g.shape[1:3] or len(x) != len(g):
         raise ValueError(f"an image {x.shape} convolves with a {kernel} kernel to {size}, g has shape {g.shape}")
@@ -116,8 +125,9 @@ def _(gy, x, *, stride, padding):
 def conv(x, w, stride=1, padding=0):
     """Convolution (cross-correlation, as in every deep-learning library) of images with weights.
 
-    x (n, h, w, in), w (kh, kw, in, out) → (n, oh, ow, out) with oh = (h + 2·padding − kh)//stride + 1. ``stride``, ``padding``: an int
-    or a pair (rows, columns); the border is zeros. Raises `ShapeError` for channels that differ or a window that does not fit.
+    x (n, h, w, in), w (kh, kw, in, out) → (n, oh, ow, out) with oh = (h + 2·padding − kh)//stride + 1. ``stride``,
+    ``padding``: an int or a pair (rows, columns); the border is zeros. Raises `ShapeError` for channels that differ or
+    a window that does not fit.
     """
     return _conv(x, w, stride=_pair(stride, "stride"), padding=_pair(padding, "padding"))
 
@@ -125,10 +135,12 @@ def conv(x, w, stride=1, padding=0):
 def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
     """Transposed convolution: the adjoint of `conv` with the same weights, stride and padding.
 
-    x (n, oh, ow, out), w (kh, kw, in, out) as of the conv it transposes → (n, h, w, in) with h = (oh − 1)·stride − 2·padding + kh + output_padding.
-    ``output_padding`` (0 ≤ output_padding < stride) says how many rows the transposed conv would have left over. Raises `ShapeError`.
+    x (n, oh, ow, out), w (kh, kw, in, out) as of the conv it transposes → (n, h, w, in) with h = (oh − 1)·stride −
+    2·padding + kh + output_padding. ``output_padding`` (0 ≤ output_padding < stride) says how many rows the transposed
+    conv would have left over. Raises `ShapeError`.
     """
-    stride, padding, extra = _pair(stride, "stride"), _pair(padding, "padding"), _pair(output_padding, "output_padding")
+    stride, padding = _pair(stride, "stride"), _pair(padding, "padding")
+    extra = _pair(output_padding, "output_padding")
     if not all(0 <= e < s for e, s in zip(extra, stride, strict=True)):
         raise ValueError(f"output_padding must be at least 0 and less than stride; got {extra} with stride {stride}")
     numbers = zip(x.shape[1:3], w.shape[:2], stride, padding, extra, strict=False)
@@ -137,7 +149,13 @@ def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
 
 
 def conv_weight_gradient(x, g, kernel, stride=1, padding=0):
-    """The gradient of ⟨conv(x, w), g⟩ by w: x (n, h, w, in), g (n, oh, ow, out) → (kh, kw, in, out), ``kernel = (kh, kw)``."""
+    """The gradient of ⟨conv(x, w), g⟩ by w: x (n, h, w, in), g (n, oh, ow, out) → (kh, kw, in, out), ``kernel = (kh,
+    kw)``.
+    """
     return _conv_weight_gradient(
-        x, g, kernel=_pair(kernel, "kernel"), stride=_pair(stride, "stride"), padding=_pair(padding, "padding")
+        x,
+        g,
+        kernel=_pair(kernel, "kernel"),
+        stride=_pair(stride, "stride"),
+        padding=_pair(padding, "padding"),
     )

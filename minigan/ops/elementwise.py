@@ -1,7 +1,8 @@
 """Elementwise functions: each line of calculus beside its function.
 
-Bars are cotangents: for y = f(x), the rule of x gives x̄ = ȳ·f'(x). Where a function has a kink, the mask of its pieces is a constant (its derivative is zero
-almost everywhere) and is taken with `stop`; the value at the kink itself is stated, and tested.
+Bars are cotangents: for y = f(x), the rule of x gives x̄ = ȳ·f'(x). Where a function has a kink, the mask of its pieces
+is a constant (its derivative is zero almost everywhere) and is taken with `stop`; the value at the kink itself is
+stated, and tested.
 """
 
 from ..autodiff.primitive import primitive
@@ -9,12 +10,26 @@ from ..autodiff.tensor import Tensor
 from ..autodiff.vector_space import add
 from ..backend import is_array, xp
 
-__all__ = ["abs", "add", "clip", "divide", "exp", "leaky_relu", "log", "log1p", "maximum", "minimum", "multiply", "negative", "power"]
+__all__ = [
+    "abs",
+    "add",
+    "clip",
+    "divide",
+    "exp",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "power",
+]
 __all__ += ["relu", "sigmoid", "softplus", "sqrt", "square", "stop", "subtract", "tanh", "where"]
 
 
 def stop(x):
-    """The array of ``x``: a constant for every gradient. Legal for masks of piecewise functions, and for nothing else."""
+    """The array of ``x``: a constant for every gradient. Legal for masks of piecewise functions, for nothing else."""
     return x.data if type(x) is Tensor else x
 
 
@@ -224,19 +239,20 @@ def relu(x):
 
 @relu.vjp("x")
 def _(g, out):
-    return where(stop(out) > 0, g, 0.0)
+    return g * (stop(out) > 0)
 
 
 @primitive
 def _leaky_relu(x, *, slope):
     """y = x where x > 0, else slope·x.    x̄ = ȳ where x > 0, else slope·ȳ   (slope·ȳ at 0)"""
-    m = xp(x)
-    return m.maximum(x, slope * x) if 0 <= slope <= 1 else m.where(x > 0, x, slope * x)
+    m, scaled = xp(x), slope * x
+    return m.maximum(x, scaled) if 0 <= slope <= 1 else m.where(x > 0, x, scaled)
 
 
 @_leaky_relu.vjp("x")
 def _(g, x, *, slope):
-    return where(stop(x) > 0, g, slope * g)
+    positive = (stop(x) > 0).astype(x.dtype)
+    return g * (xp(positive).maximum(positive, slope) if slope <= 1 else positive * (1 - slope) + slope)
 
 
 def leaky_relu(x, slope=0.2):
@@ -291,7 +307,9 @@ def _clip(x, *, low, high):
 @_clip.vjp("x")
 def _(g, x, *, low, high):
     x = stop(x)
-    inside = (x >= low) & (x <= high) if low is not None and high is not None else x >= low if high is None else x <= high
+    inside = (
+        (x >= low) & (x <= high) if low is not None and high is not None else x >= low if high is None else x <= high
+    )
     return where(inside, g, 0.0)
 
 

@@ -15,6 +15,8 @@ def _swap(x):
 @primitive(broadcasts=True)
 def _matmul(x, y):
     """z = x y for matrices, or stacks of them that broadcast.    x̄ = z̄ yᵀ,  ȳ = xᵀ z̄"""
+    if x.shape[-1] != y.shape[-2]:
+        raise ValueError(f"the inner lengths differ: {x.shape[-1]} and {y.shape[-2]}")
     return of(x).gemm(x, y) if x.ndim == y.ndim == 2 else x @ y
 
 
@@ -29,7 +31,8 @@ def _(g, x):
 
 
 def matmul(x, y):
-    """The matrix product, as ``numpy.matmul``: (…, n, k) @ (…, k, m) → (…, n, m), vectors on either side, stacks broadcast.
+    """The matrix product, as ``numpy.matmul``: (…, n, k) @ (…, k, m) → (…, n, m), vectors on either side, stacks
+    broadcast.
 
     Raises `ShapeError` when the inner lengths differ.
     """

@@ -4,7 +4,8 @@ With x̂ = (x − μ)/σ, σ² = var + ε, all three depend on x, and so does th
 
     x̄ = (x̂̄ − mean(x̂̄) − x̂·mean(x̂̄·x̂))/σ
 
-Recorded, μ, σ and x̂ are computed again *from x with ops*, because to treat them as constants is right for the first derivative and wrong for the next.
+Recorded, μ, σ and x̂ are computed again *from x with ops*, because to treat them as constants is right for the first
+derivative and wrong for the next.
 """
 
 from ..autodiff.primitive import primitive

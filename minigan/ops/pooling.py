@@ -1,4 +1,4 @@
-"""Pooling and upsampling of images (n, h, w, c), composed of other ops: differentiable to any order because they are."""
+"""Pooling and upsampling of images (n, h, w, c), composed of other ops, hence differentiable to any order."""
 
 import math
 
@@ -13,9 +13,15 @@ __all__ = ["average_pool", "max_pool", "upsample_nearest"]
 def _windows(x, kernel, stride, padding, border):
     """The kh·kw shifted, strided views of x, each (n, oh, ow, c): element j of every window."""
     kernel = _pair(kernel, "kernel")
-    (kh, kw), (sh, sw), (ph, pw) = kernel, _pair(kernel if stride is None else stride, "stride"), _pair(padding, "padding")
+    (kh, kw), (sh, sw), (ph, pw) = (
+        kernel,
+        _pair(kernel if stride is None else stride, "stride"),
+        _pair(padding, "padding"),
+    )
     if ph >= kh or pw >= kw:
-        raise ValueError(f"padding {(ph, pw)} must be smaller than the window {kernel}, or windows lie outside the image")
+        raise ValueError(
+            f"padding {(ph, pw)} must be smaller than the window {kernel}, or windows lie outside the image"
+        )
     oh, ow = _output_size(x.shape[1:3], kernel, (sh, sw), (ph, pw))
     x = pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), border) if ph or pw else x
     corners = [(ky, kx) for ky in range(kh) for kx in range(kw)]
@@ -26,7 +32,9 @@ def _windows(x, kernel, stride, padding, border):
 
 
 def average_pool(x, kernel, stride=None, padding=0):
-    """The mean of each window: (n, h, w, c) → (n, oh, ow, c). ``stride`` defaults to ``kernel``; the zero border counts."""
+    """The mean of each window: (n, h, w, c) → (n, oh, ow, c). ``stride`` defaults to ``kernel``; the zero border
+    counts.
+    """
     views = _windows(x, kernel, stride, padding, 0.0)
     total = views[0]
     for view in views[1:]:

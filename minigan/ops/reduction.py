@@ -82,7 +82,9 @@ def _(g, x, x_shape, *, axis, ddof):
 
 
 def var(x, axis=None, keepdims=False, ddof=0):
-    """The variance of x over ``axis``: squared distances from the mean, summed and divided by n − ddof (biased by default)."""
+    """The variance of x over ``axis``: squared distances from the mean, summed and divided by n − ddof (biased by
+    default).
+    """
     return _var(x, axis=axis, keepdims=keepdims, ddof=ddof)
 
 
@@ -180,7 +182,8 @@ def log_softmax(x, axis=-1):
 def _norm(x, *, axis, keepdims):
     """y = √Σx².    x̄ = ȳ·x/y, and 0 where y = 0
 
-    The length has a kink at 0, where every vector of length ≤ 1 is a subgradient. We take the smallest: a gradient penalty stays finite there.
+    The length has a kink at 0, where every vector of length ≤ 1 is a subgradient. We take the smallest: a gradient
+    penalty stays finite there.
     """
     m = xp(x)
     return m.sqrt(m.sum(x * x, axis=axis, keepdims=keepdims))

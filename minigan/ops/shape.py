@@ -1,6 +1,7 @@
 """Moving numbers about: reshape, transpose, joining, padding, indexing. All linear; each VJP is the adjoint movement.
 
-Indexing and scattering are a pair: ``getitem`` reads ``x[index]``, ``scatter`` adds into zeros at ``index``, and each is the other's VJP.
+Indexing and scattering are a pair: ``getitem`` reads ``x[index]``, ``scatter`` adds into zeros at ``index``, and each
+is the other's VJP.
 """
 
 import itertools
@@ -40,9 +41,11 @@ def _(g, *, axes):
 
 
 def transpose(x, *axes):
-    """x with its axes permuted (reversed by default): ``transpose(x)``, ``transpose(x, 0, 2, 1)``, ``transpose(x, (0, 2, 1))``."""
+    """x with its axes permuted (reversed by default): ``transpose(x)``, ``transpose(x, 0, 2, 1)``, ``transpose(x, (0,
+    2, 1))``.
+    """
     axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-    axes = tuple(range(x.ndim))[::-1] if not axes else axes
+    axes = axes or tuple(range(x.ndim))[::-1]
     return _transpose(x, axes=tuple([a % x.ndim for a in axes]) if len(axes) == x.ndim else tuple(axes))
 
 

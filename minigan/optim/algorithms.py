@@ -7,7 +7,9 @@ from .optimizer import Optimizer
 
 
 class SGD(Optimizer):
-    """b ← μ b + g;  w ← w − lr·b  (momentum μ, by default 0: plain gradient descent; may be negative, Gidel et al. 2019b)."""
+    """b ← μ b + g;  w ← w − lr·b  (momentum μ, by default 0: plain gradient descent; may be negative, Gidel et al.
+    2019b).
+    """
 
     def __init__(self, params, lr=0.01, momentum=0.0):
         self.momentum, self.moments = momentum, ("momentum_buffer",) if momentum else ()

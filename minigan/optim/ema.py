@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .. import backend
-from ..autodiff.errors import ShapeError
 from ..autodiff.tensor import Version
+from ..errors import ShapeError
 from .optimizer import Flat
 
 
@@ -54,7 +54,10 @@ class EMA:
 
     def state_dict(self):
         """{name: NumPy array}: the average, flat, and the number of updates."""
-        return {"mean": np.array(backend.of(self.flat.data).to_host(self.flat.data)), "steps": np.array(self.steps)}
+        return {
+            "mean": np.array(backend.of(self.flat.data).to_host(self.flat.data)),
+            "steps": np.array(self.steps),
+        }
 
     def load_state_dict(self, state):
         """Take over a `state_dict`. Raises `ShapeError` when the size differs."""

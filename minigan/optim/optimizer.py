@@ -1,24 +1,27 @@
 """Optimisers over one flat buffer.
 
-All parameters of an optimiser lie one behind the other in a single array, and each parameter's ``data`` is a view of its piece. An update is then
-a handful of passes over one array, however many layers there are (and one kernel on a GPU); the state is one array per moment.
+All parameters of an optimiser lie one behind the other in a single array, and each parameter's ``data`` is a view of
+its piece. An update is then a handful of passes over one array, however many layers there are (and one kernel on a
+GPU); the state is one array per moment.
 """
 
 import numpy as np
 
 from .. import backend
-from ..autodiff.errors import DeviceError, DTypeError, ShapeError
 from ..autodiff.tensor import Tensor, Version
+from ..errors import DeviceError, DTypeError, ShapeError
 
 
 class Flat:
-    """One array with the values of many parameters. ``data``: (size,); ``slices``: where each lies; ``views``: shaped."""
+    """One array with the values of many parameters. ``data``: (size,); ``slices``: of each; ``views``: shaped."""
 
     def __init__(self, params):
         first = params[0]
         for p in params:
             if p.device != first.device:
-                raise DeviceError(f"parameters on different devices: {first.name!r} {first.device}, {p.name!r} {p.device}")
+                raise DeviceError(
+                    f"parameters on different devices: {first.name!r} {first.device}, {p.name!r} {p.device}"
+                )
             if p.dtype != first.dtype:
                 raise DTypeError(f"parameters of different dtypes: {first.name!r} {first.dtype}, {p.name!r} {p.dtype}")
         ends = np.cumsum([p.size for p in params]).tolist()
@@ -35,8 +38,8 @@ class Flat:
 class Optimizer:
     """Base class: holds the parameters in a flat buffer, and gives each update to ``_update``.
 
-    params: Tensors that require gradients (``module.parameters()``). Parameters without a gradient (``.grad is None``) stay
-    as they are, their moments too.
+    params: Tensors that require gradients (``module.parameters()``). Parameters without a gradient (``.grad is None``)
+    stay as they are, their moments too.
 
     Raises ``ValueError`` for no, repeated or untracked parameters or a learning rate that is not positive.
     """

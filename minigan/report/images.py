@@ -8,8 +8,8 @@ import numpy as np
 def image_grid(images, columns=None, border=1, scale=2):
     """Images side by side in one array, for saving or showing.
 
-    images: (n, h, w, 1 or 3) in [−1, 1] → uint8 (H, W, 3). ``columns``: per row (default ⌈√n⌉). ``border``: pixels between
-    them. ``scale``: every pixel shown this often in each direction.
+    images: (n, h, w, 1 or 3) in [−1, 1] → uint8 (H, W, 3). ``columns``: per row (default ⌈√n⌉). ``border``: pixels
+    between them. ``scale``: every pixel shown this often in each direction.
 
     Raises ``ValueError`` for another shape or for values that are not finite.
     """
@@ -39,7 +39,8 @@ def save_grid(path, images, **options):
 
 
 def slerp(a, b, t):
-    """Spherical interpolation between vectors a and b (…, d) at 0 ≤ t ≤ 1 (White 2016): keeps a Gaussian latent's length.
+    """Spherical interpolation between vectors a and b (…, d) at 0 ≤ t ≤ 1 (White 2016): keeps a Gaussian latent's
+    length.
 
     Near-parallel vectors are interpolated linearly.
     """

@@ -1,13 +1,13 @@
 """One formatter for every error of the engine, ending at the user's own line with a caret under the call.
 
-A call site is ``(code object, instruction offset)`` of the first frame outside this package: two pointers, cheap enough to keep
-with every recorded op. Only when an error is printed is it resolved to a file, a line and columns.
+A call site is ``(code object, instruction offset)`` of the first frame outside this package: two pointers, cheap enough
+to keep with every recorded op. Only when an error is printed is it resolved to a file, a line and columns.
 """
 
 import os
 import sys
 
-_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class MiniganError(Exception):
@@ -72,15 +72,14 @@ def show_site(site):
 
 def describe(value):
     """One line about an operand: its name or origin, shape, dtype and device."""
-    from ..backend import device_of
-    from .tensor import Tensor
+    from .backend import device_of
 
-    array = value.data if type(value) is Tensor else value
-    if not hasattr(array, "shape"):
+    if not hasattr(value, "shape"):
         return f"{type(value).__name__} {value!r:.60}"
-    kind = "Tensor" if type(value) is Tensor else "array"
-    name = label(value)
-    return f"{name or kind:<24} {tuple(array.shape)!s:<20} {array.dtype}  {device_of(array)}"
+    is_tensor = hasattr(value, "node")
+    name = label(value) or ("Tensor" if is_tensor else "array")
+    device = device_of(value.data if is_tensor else value)
+    return f"{name:<24} {tuple(value.shape)!s:<20} {value.dtype}  {device}"
 
 
 def label(value):
