@@ -18,7 +18,6 @@ import numpy as np
 from _options import chosen_steps, options
 
 import minigan as mg
-from minigan.backend import DeviceNotAvailable
 from minigan.backend.random import stream
 from minigan.data import Batches
 from minigan.games import GAN, Alternating, Callback, Log, Progress, Run, RunError, play
@@ -76,7 +75,6 @@ def draw(path, file):
 
 def main():
     args = options(__doc__, steps=2000, quick=200).parse_args()
-    mg.backend.get(args.device)
     steps = chosen_steps(args)
     run = Run.create({"example": "02_shift_gan", "steps": steps, "seed": args.seed}, args.out, "shift-gan")
     real = REAL_MEAN + stream(args.seed, "real").standard_normal((10_000, 1), dtype="float32")
@@ -106,5 +104,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (RunError, DeviceNotAvailable) as error:
+    except RunError as error:
         sys.exit(f"error: {error}")

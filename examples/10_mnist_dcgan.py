@@ -14,11 +14,11 @@ losses.png; interpolation.png, where each row walks from one latent vector to an
 import math
 import sys
 
-from _options import chosen_steps, options
+from _options import chosen_steps, options, positive
 
 import minigan as mg
 from minigan.backend import DeviceNotAvailable
-from minigan.data import Batches, mnist
+from minigan.data import Batches, DataError, mnist
 from minigan.games import GAN, Alternating, Averaging, Checkpoint, Log, Progress, Run, RunError, play
 from minigan.models import dcgan_discriminator, dcgan_generator
 from minigan.report import SampleGrid, interpolation, plot_losses, save_grid
@@ -42,9 +42,10 @@ def build(config):
 def main():
     parser = options(__doc__, steps=1000, quick=30)
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder (its own settings hold)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--channels", type=int, default=32, help="of the networks' widest image layer, halved")
-    parser.add_argument("--latent-dim", type=int, default=100)
+    parser.add_argument("--checkpoint-every", type=positive, default=100, metavar="STEPS", help="default 100")
+    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--channels", type=positive, default=32, help="of the networks' widest image layer, halved")
+    parser.add_argument("--latent-dim", type=positive, default=100)
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the generator's averaged weights")
     parser.add_argument(
@@ -52,15 +53,14 @@ def main():
     )
     args = parser.parse_args()
     if args.resume:
-        run = Run.open(args.resume)
-        steps = args.steps or run.config["steps"]
+        run = Run.open(args.resume, example="10_mnist_dcgan")
+        config, steps = run.config, args.steps or run.config["steps"]
     else:
         steps = chosen_steps(args)
         names = ("seed", "device", "batch_size", "channels", "latent_dim", "lr", "ema", "data")
         config = {"example": "10_mnist_dcgan", "steps": steps} | {name: getattr(args, name) for name in names}
-        mg.backend.get(args.device)  # before anything is written
-        run = Run.create(config, args.out, "mnist-dcgan")
-    game, solver, ema, parts = build(run.config)
+    game, solver, ema, parts = build(config)  # what is wrong with the settings shows before anything is written
+    run = run if args.resume else Run.create(config, args.out, "mnist-dcgan")
     start = run.load(parts) if args.resume else 0
 
     z = game.latent(64, name="samples")
@@ -69,7 +69,7 @@ def main():
         Averaging(ema),
         Log(run),
         SampleGrid(run, z, every=max(1, steps // 10), ema=ema),
-        Checkpoint(run, parts, every=100),
+        Checkpoint(run, parts, every=args.checkpoint_every),
     ]
     if play(game, solver, steps, callbacks, start).interrupted:
         return
@@ -81,14 +81,14 @@ def main():
         save_grid(run.path / "digits.png", game.sample(z), columns=8)
         ends = game.latent(12, name="interpolation").numpy()
         save_grid(run.path / "interpolation.png", interpolation(game.sample, ends[:6], ends[6:], 12), columns=12)
-    tail = records[-min(100, len(records)) :]
+    tail = records[-100:]
     means = {name: sum(r[name] for r in tail) / len(tail) for name in ("loss/D", "loss/G", "D(real)", "D(fake)")}
-    print("mean of the last 100 steps:", "  ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    print(f"mean of the last {len(tail)} steps:", "  ".join(f"{k} {v:.3f}" for k, v in means.items()))
     print(f"digits: {run.path / 'digits.png'}")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (RunError, DeviceNotAvailable) as error:
+    except (RunError, DeviceNotAvailable, DataError) as error:
         sys.exit(f"error: {error}")

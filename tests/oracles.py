@@ -1,5 +1,6 @@
-"""What the ops ought to compute, written the slow way: Python loops over single numbers, no minigan, and no NumPy function
-that would share a mistake with the op. At the end, forward-mode differentiation by dual numbers: the engine's independent judge.
+"""What the ops ought to compute, written the slow way: Python loops over single numbers, no minigan, and no
+NumPy function that would share a mistake with the op. At the end, forward-mode differentiation by dual
+numbers: the engine's independent judge.
 """
 
 import itertools
@@ -46,11 +47,7 @@ def reduction(f):
         out = np.empty(kept)
         for i, members in groups.items():
             out[i] = f([x[j].item() for j in members], **params)
-        return (
-            out
-            if keepdims
-            else out.reshape([n for a, n in enumerate(kept) if a not in _normal_axes(axis, x.ndim)])
-        )
+        return out if keepdims else out.reshape([n for a, n in enumerate(kept) if a not in _normal_axes(axis, x.ndim)])
 
     return oracle
 
@@ -163,8 +160,7 @@ def pad(x, width, value=0.0):
 
 
 def _picked(shape, index):
-    """For every element of a[index], the number of that element in a.ravel(): NumPy's indexing is the definition."""
-    index = tuple(np.array(k, int) if k == [] else k for k in index) if isinstance(index, tuple) else index
+    """For every element of a[index], its place in a.ravel(): NumPy's indexing is the definition."""
     return np.arange(math.prod(shape)).reshape(shape)[index]
 
 
@@ -212,7 +208,7 @@ def _both(value):
 
 
 def _taps(image, kernel, stride, padding):
-    """Every pair that a convolution joins: (output position, kernel position, image position inside the image)."""
+    """What a convolution joins: (output position, kernel position, image position inside the image)."""
     (h, w), (kh, kw), (sh, sw), (ph, pw) = image, kernel, _both(stride), _both(padding)
     for oy, ox in itertools.product(range((h + 2 * ph - kh) // sh + 1), range((w + 2 * pw - kw) // sw + 1)):
         for ky, kx in itertools.product(range(kh), range(kw)):
@@ -222,7 +218,7 @@ def _taps(image, kernel, stride, padding):
 
 
 def trilinear(x, w, g, image, kernel, stride, padding, into):
-    """Σ g·w·x over all taps, batch and channels, with the one of the three that is None left out and summed ``into``."""
+    """Σ g·w·x over all taps, batch and channels; the one that is None is left out and summed ``into``."""
     n, o = (g if x is None else x).shape[0], (g if w is None else w).shape[-1]
     c = w.shape[-2] if x is None else x.shape[-1]
     for out, k, at in _taps(image, kernel, stride, padding):
@@ -262,9 +258,7 @@ def pool(f):
         n, h, w, c = x.shape
         out = np.empty((n, (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1, c))
         for b, oy, ox, i in np.ndindex(out.shape):
-            places = itertools.product(
-                range(oy * sh - ph, oy * sh - ph + kh), range(ox * sw - pw, ox * sw - pw + kw)
-            )
+            places = itertools.product(range(oy * sh - ph, oy * sh - ph + kh), range(ox * sw - pw, ox * sw - pw + kw))
             out[b, oy, ox, i] = f([x[b, y, z, i] if 0 <= y < h and 0 <= z < w else None for y, z in places])
         return out
 
@@ -292,9 +286,7 @@ def batch_norm(x, gamma, beta, eps=1e-5):
 
 
 def layer_norm(x, gamma, beta, eps=1e-5):
-    return _affine(
-        groupwise(standardize)(x, axis=tuple(range(x.ndim - gamma.ndim, x.ndim)), eps=eps), gamma, beta
-    )
+    return _affine(groupwise(standardize)(x, axis=tuple(range(x.ndim - gamma.ndim, x.ndim)), eps=eps), gamma, beta)
 
 
 def instance_norm(x, gamma, beta, eps=1e-5):
@@ -305,7 +297,7 @@ def instance_norm(x, gamma, beta, eps=1e-5):
 
 
 class Dual:
-    """value + ε·slope with ε² = 0, elementwise on arrays: carries a directional derivative forward through a program."""
+    """value + ε·slope with ε² = 0, on arrays: carries a directional derivative forward through a program."""
 
     def __init__(self, value, slope):
         self.value, self.slope = np.asarray(value, float), np.asarray(slope, float)
@@ -334,5 +326,5 @@ class Dual:
         return Dual(f(self.value), derivative(self.value) * self.slope)
 
     def move(self, f):
-        """A linear movement of numbers (sum, transpose, indexing) does to the slope what it does to the value."""
+        """A linear movement (sum, transpose, indexing) does to the slope what it does to the value."""
         return Dual(f(self.value), f(self.slope))

@@ -1,7 +1,8 @@
 """How the inputs of the property tests are drawn.
 
-Shapes, parameters and memory layouts are drawn one by one, so that a failure shrinks to the smallest shape; the values come from
-one drawn seed, on the grid k/16 with |x| ≤ 4: exact in float32, well conditioned, and away from kinks by construction.
+Shapes, parameters and memory layouts are drawn one by one, so that a failure shrinks to the smallest shape;
+the values come from one drawn seed, on the grid k/16 with |x| ≤ 4: exact in float32, well conditioned, and
+away from kinks by construction.
 """
 
 import hypothesis.extra.numpy as hnp
@@ -40,7 +41,9 @@ def grid(rng, shape, kind="any"):
 
 
 def laid_out(values, layout):
-    """The same values in memory in another order: Fortran's, backwards along every axis, or every other number."""
+    """The same values in memory in Fortran's order, backwards along every axis, or in every other place."""
+    if values.ndim == 0:
+        return values
     if layout == "F":
         return np.asfortranarray(values)
     if layout == "reversed":
@@ -104,7 +107,7 @@ def _slices(draw, length):
 
 @st.composite
 def keys(draw, shape):
-    """An index that NumPy accepts for ``shape``: ints, slices, None, Ellipsis, integer arrays and lists with repeats, masks."""
+    """An index: ints, slices, None, Ellipsis, integer arrays and lists with repeats, masks."""
     style = draw(st.sampled_from(("basic", "advanced", "mask", "list", "whole mask")))
     if style == "whole mask":
         return np.random.default_rng(draw(seeds)).random(shape) < 0.5
@@ -121,9 +124,10 @@ def keys(draw, shape):
             parts.append(draw(st.integers(-n, n - 1)))
         else:
             parts.append(draw(_slices(n)))
-    for extra in (None, Ellipsis):
-        if draw(st.booleans()):
-            parts.insert(draw(st.integers(0, len(parts))), extra)
+    if draw(st.booleans()):  # where axes are left out, only at the end do the others keep their places
+        parts.insert(draw(st.integers(0 if len(parts) == len(shape) else len(parts), len(parts))), Ellipsis)
+    if draw(st.booleans()):
+        parts.insert(draw(st.integers(0, len(parts))), None)
     return parts[0] if len(parts) == 1 and draw(st.booleans()) else tuple(parts)
 
 
@@ -134,9 +138,7 @@ def keys(draw, shape):
 def matmul_operands(draw, min_side=0):
     """Vectors, matrices, and stacks of matrices that broadcast."""
     drawn = draw(
-        hnp.mutually_broadcastable_shapes(
-            signature="(n?,k),(k,m?)->(n?,m?)", max_dims=2, min_side=min_side, max_side=3
-        )
+        hnp.mutually_broadcastable_shapes(signature="(n?,k),(k,m?)->(n?,m?)", max_dims=2, min_side=min_side, max_side=3)
     )
     return tuple(draw(arrays(s)) for s in drawn.input_shapes)
 
@@ -153,17 +155,9 @@ def windows(draw, max_padding=None):
     out, kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
     left = draw(st.integers(0, stride - 1))
     padded = (out - 1) * stride + kernel + left
-    padding = draw(
-        st.integers(0, min((padded - 1) // 2, kernel if max_padding is None else max_padding(kernel)))
-    )
-    return {
-        "size": padded - 2 * padding,
-        "out": out,
-        "kernel": kernel,
-        "stride": stride,
-        "padding": padding,
-        "left": left,
-    }
+    padding = draw(st.integers(0, min((padded - 1) // 2, kernel if max_padding is None else max_padding(kernel))))
+    geometry = {"out": out, "kernel": kernel, "stride": stride, "padding": padding, "left": left}
+    return geometry | {"size": padded - 2 * padding}
 
 
 def pair(rows, columns, key):
@@ -173,7 +167,7 @@ def pair(rows, columns, key):
 
 @st.composite
 def convolutions(draw):
-    """((x, w, g), {"stride", "padding"}, (rows, columns)): an image, weights, a cotangent, and the two axes' geometry."""
+    """((image, weights, cotangent), {"stride", "padding"}, the geometry of both axes)."""
     rows, columns = draw(windows()), draw(windows())
     n, c, o = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
     x = draw(arrays((n, rows["size"], columns["size"], c)))

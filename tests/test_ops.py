@@ -1,4 +1,4 @@
-"""Every op, held to the same properties by its record in `tests/opinfo.py`; then the values chosen at kinks and ties."""
+"""Every op, held to the same properties by its record in `tests/opinfo.py`; then its values at kinks."""
 
 import math
 from itertools import count
@@ -24,7 +24,7 @@ SHIPPED = frozenset(registry)  # before any test adds a primitive of its own
 
 
 def leaves(arrays, dtype=np.float64):
-    """Tensors over these very arrays (no copies, so that layouts and aliasing are tested), each wanting a gradient."""
+    """Tensors over these very arrays (no copies: layout and aliasing are tested), each wanting a gradient."""
     made = [mg.Tensor(a if a.dtype == dtype else a.astype(dtype)) for a in arrays]
     for t in made:
         t.requires_grad = True
@@ -127,7 +127,7 @@ def test_raw_path_is_the_recorded_path(info, data):
 
 
 @every_op
-@examples(0.2)
+@examples(0.5)
 @given(data=st.data())
 def test_derivatives_to_third_order(info, data):
     arrays, params = data.draw(info.samples)
@@ -138,7 +138,7 @@ def test_derivatives_to_third_order(info, data):
 @examples(0.7)
 @given(data=st.data(), seed=seeds)
 def test_adjoint_identity(info, data, seed):
-    """⟨J u, v⟩ = ⟨u, Jᵀ v⟩; in an argument in which fn is linear, J u is fn(u) − fn(0) and no difference quotient is needed."""
+    """⟨J u, v⟩ = ⟨u, Jᵀ v⟩; where fn is linear, J u is fn(u) − fn(0): no difference quotient is needed."""
     arrays, params = data.draw(info.samples)
     for i in info.linear_in:
         u = noise(seed, arrays[i].shape)
@@ -174,7 +174,8 @@ def test_vjp_is_linear_in_the_cotangent(info, data, seed):
     u, v = noise(seed, shape), noise(seed + 1, shape)
     of_u, of_v, of_both, of_none = (pull_back(info, arrays, params, c) for c in (u, v, 2 * u - 3 * v, 0 * u))
     for a, b, c, nothing in zip(of_u, of_v, of_both, of_none):
-        assert_close(c, 2 * a - 3 * b, 1e-12 * max(1.0, np.max(np.abs(a), initial=0), np.max(np.abs(b), initial=0)))
+        scale = np.max(np.abs(a) + np.abs(b), initial=1.0)
+        assert_allclose(c, 2 * a - 3 * b, rtol=0, atol=1e-11 * scale)
         assert not nothing.any()
 
 
@@ -270,7 +271,8 @@ def test_comparisons_give_constant_bool_tensors(name, shape):
 
 def test_methods_are_the_functions():
     x = mg.tensor(noise(3, (2, 3)))
-    for name, args in [("sum", (0,)), ("mean", (1, True)), ("var", ()), ("max", (-1,)), ("min", ()), ("reshape", (3, 2))]:
+    calls = {"sum": (0,), "mean": (1, True), "var": (), "max": (-1,), "min": (), "reshape": (3, 2)}
+    for name, args in calls.items():
         assert_array_equal(getattr(x, name)(*args).data, getattr(mg, name)(x, *args).data, strict=True)
     assert_array_equal(x.T.data, mg.transpose(x).data, strict=True)
     assert_array_equal(x.transpose(1, 0).data, mg.transpose(x, (1, 0)).data, strict=True)
@@ -282,23 +284,33 @@ def test_methods_are_the_functions():
 
 def test_indices_may_be_numpys_integers_and_tensors():
     x = mg.tensor(noise(4, (3, 4)), requires_grad=True)
-    for index in (np.int64(1), (np.int64(0), slice(None)), mg.tensor([2, 0, 2]), (mg.tensor([1, 1]), slice(None))):
-        plain = tuple(getattr(k, "data", k) if isinstance(k, mg.Tensor) else k for k in np.atleast_1d(index)) if False else None
-        assert plain is None
-        (g,) = mg.grad(mg.sum(x[index]), x)
-        assert g.data.sum() == x[index].size
+    rows = mg.tensor([2, 0, 2])
+    pairs = [(np.int64(1), 1), ((np.int64(0), 3), (0, 3)), (rows, [2, 0, 2]), ((rows, 1), ([2, 0, 2], 1))]
+    for index, plain in pairs:
+        assert_array_equal(x[index].data, x.data[plain])
+        (g,), (expected,) = (mg.grad(mg.sum(x[i] ** 2), x) for i in (index, plain))
+        assert_array_equal(g.data, expected.data)
+
+
+@pytest.mark.parametrize("index", [[2, 0, 2], mg.tensor([2, 0, 2]), ([2, 0, 2],)], ids=["list", "Tensor", "tuple"])
+def test_scatter_takes_the_indices_that_getitem_takes(index):
+    x = mg.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    y = mg.scatter(x, index, (3,))
+    assert y.data.tolist() == [2, 0, 5]
+    assert mg.grad(mg.sum(y * np.float32([1, 2, 3])), x)[0].data.tolist() == [3, 1, 3]
 
 
 def test_an_axis_may_be_numpys_integer():
     x = mg.tensor(noise(5, (2, 3)), requires_grad=True)
     for fn in (mg.sum, mg.mean, mg.var, mg.max, mg.logsumexp, mg.norm, mg.softmax):
-        assert_array_equal(mg.grad(mg.sum(fn(x, np.int64(1)) ** 2), x)[0].data, mg.grad(mg.sum(fn(x, 1) ** 2), x)[0].data)
+        (g,), (expected,) = (mg.grad(mg.sum(fn(x, axis) ** 2), x) for axis in (np.int64(1), 1))
+        assert_array_equal(g.data, expected.data)
 
 
 @pytest.mark.parametrize("axis", [None, -1])
 def test_take_is_numpys(axis):
-    x = noise(6, (2, 3, 4))
-    assert_array_equal(mg.take(mg.tensor(x), [[0, 3], [1, -1]], axis).data, np.take(x, [[0, 3], [1, -1]], axis))
+    x, indices = noise(6, (2, 3, 4)), [[0, 3], [1, -1]]
+    assert_array_equal(mg.take(mg.tensor(x), indices, axis).data, np.take(x, indices, axis))
 
 
 def test_batch_norm_reports_its_statistics():
@@ -332,7 +344,7 @@ def test_large_numbers_neither_overflow_nor_turn_into_nan(fn, x, value, slope, d
         (g,) = mg.grad(mg.sum(y), t, create_graph=True)
         (second,) = mg.grad(mg.sum(g), t)
     assert_allclose(y.data, value, rtol=1e-6)
-    assert_allclose(g.data, slope, atol=1e-6)
+    assert_allclose(g.data, slope, rtol=1e-4, atol=1e-6)
     assert np.isfinite(second.data).all()
 
 
@@ -377,8 +389,9 @@ def slopes(fn, x, order=1):
     ],
 )
 def test_subgradient_at_the_kink(fn, x, expected):
-    first, second = slopes(fn, x, order=2)  # the first recorded
-    assert first == slopes(fn, x) == expected  # and raw
+    first, second = slopes(fn, x, order=2)
+    assert_allclose(first, expected, rtol=1e-15)  # recorded
+    assert_allclose(slopes(fn, x), expected, rtol=1e-15)  # and raw
     assert np.isfinite(second).all()
 
 
@@ -412,6 +425,14 @@ def test_zero_to_the_zero_is_one_and_the_exponents_gradient_at_base_zero_is_zero
     assert dx.data.tolist() == [0, 0, 12]
     assert_allclose(dp.data, [0, 0, 8 * math.log(2)])
     assert all(np.isfinite(g.data).all() for g in again)
+
+
+def test_the_exponent_zero_is_no_special_case_away_from_zero():
+    """p·x^(p−1) vanishes at p = 0, but its derivative by p is 1/x there."""
+    mg.check_grad(mg.power, np.array([0.5, 2.0, 3.0]), np.array([0.0, 0.0, 1.0]), order=3)
+    for p in (0.0, 1.0, 2.0):
+        mg.check_grad(mg.power, np.array(2.5), np.array(p), order=3)
+    mg.check_grad(lambda x: x**0, np.array([0.5, -2.0]), order=3)
 
 
 def test_where_keeps_the_untaken_branch_out():

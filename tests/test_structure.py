@@ -28,6 +28,7 @@ def where_is(path):
 
 LAYERS = [
     ["backend"],
+    ["errors"],
     ["autodiff"],
     ["ops"],
     ["nn", "optim"],
@@ -70,9 +71,7 @@ def imports(source, module, is_package):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join(base + ([node.module] if node.module else []))
-            for a in (
-                node.names
-            ):  # `from minigan import nn` names a package, `from minigan.nn import Dense` a thing
+            for a in node.names:  # `from minigan import nn` names a package, `from minigan.nn import Dense` a thing
                 name_imported(node.lineno, f"{base}.{a.name}" if base == "minigan" else base)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in faces:
@@ -103,9 +102,7 @@ def test_imports_point_one_way(file):
     is_package = parts[-1] == "__init__"
     module = ".".join(parts[:-1] if is_package else parts)
     found = imports(file.read_text(encoding="utf-8"), module, is_package)
-    wrong = [
-        f"{where_is(file)}:{line}: {why}" for line, p in found if (why := forbidden(own, p, where_is(file)))
-    ]
+    wrong = [f"{where_is(file)}:{line}: {why}" for line, p in found if (why := forbidden(own, p, where_is(file)))]
     assert not wrong, "\n".join(wrong)
 
 
@@ -174,9 +171,7 @@ def test_import_minigan_brings_only_what_it_needs():
 
 
 def test_the_core_is_at_most_900_lines():
-    lengths = {
-        f.name: len(f.read_text(encoding="utf-8").splitlines()) for f in (MINIGAN / "autodiff").rglob("*.py")
-    }
+    lengths = {f.name: len(f.read_text(encoding="utf-8").splitlines()) for f in (MINIGAN / "autodiff").rglob("*.py")}
     assert 100 < sum(lengths.values()) <= 900, lengths
 
 
@@ -225,9 +220,7 @@ def test_no_file_holds_a_machine_path():
             continue
         read += 1
         found += [
-            f"{name}:{i}: {line.strip()}"
-            for i, line in enumerate(text.splitlines(), 1)
-            if MACHINE_PATH.search(line)
+            f"{name}:{i}: {line.strip()}" for i, line in enumerate(text.splitlines(), 1) if MACHINE_PATH.search(line)
         ]
     assert read > 10
     assert not found, "\n".join(found)

@@ -6,6 +6,8 @@ first derivative shows at order 1, a rule that is right once but freezes somethi
 One number per direction checks all elements at once; that it is random is what makes an error in any of them show.
 """
 
+from functools import reduce
+
 import numpy as np
 
 from ..errors import GradientError, message
@@ -76,16 +78,9 @@ def _projected(fn, rng):
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         if not weights:
             weights.extend(_direction(rng, y.shape) for y in outputs)
-        return _total([(y * u).sum() for y, u in zip(outputs, weights, strict=True)])
+        return reduce(add, [(y * u).sum() for y, u in zip(outputs, weights, strict=True)])
 
     return value
-
-
-def _total(terms):
-    total = terms[0]
-    for term in terms[1:]:
-        total = add(total, term)
-    return total
 
 
 class _Directional:
@@ -97,12 +92,12 @@ class _Directional:
     def __call__(self, tensors):
         inputs = [tensors[i] for i in self.free]
         slopes = grad(_recorded(self.before(tensors), inputs), inputs, create_graph=True)
-        return _total([(g * self.along[i]).sum() for i, g in zip(self.free, slopes, strict=True)])
+        return reduce(add, [(g * self.along[i]).sum() for i, g in zip(self.free, slopes, strict=True)])
 
 
 def _recorded(value, inputs):
     """``value``, made to depend on the inputs (by 0·x) if it is a constant: its derivatives are zero, not an error."""
-    return value if value.requires_grad else _total([value, *[(x * 0.0).sum() for x in inputs]])
+    return value if value.requires_grad else reduce(add, [value, *[(x * 0.0).sum() for x in inputs]])
 
 
 def _tensors(points, free):

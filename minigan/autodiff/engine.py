@@ -106,11 +106,11 @@ def _run(roots, order, targets, create_graph, retain_graph):
         if node not in needed and not needed.isdisjoint(node.parents):
             needed.add(node)
     kept, cotangents, owned = set(targets), {}, set()
-    for y, g in roots:
-        _accumulate(cotangents, owned, y.node, g if create_graph else g.data, create_graph)
     user, origin = None if retain else call_site(3), state.origin
     with enable_grad() if create_graph else no_grad():
         try:
+            for y, g in roots:
+                _accumulate(cotangents, owned, y.node, g if create_graph else g.data, create_graph)
             for node in order:
                 if node not in needed:
                     continue
@@ -183,10 +183,9 @@ def _check_alive(node):
         what = f"the graph of {node.name()} was used up by an earlier backward pass, which freed what it had saved"
         fix = "pass retain_graph=True to the first pass, or compute the output again"
         raise FreedError(message(what, more=[("freed by", node.freed_by), ("computed at", node.site)], fix=fix))
-    for name, version, count in node.versions:
+    for name, version, count, tensor_name in node.versions:
         if version.count != count:
-            parent = node.parents[node.op.arguments.index(name)]
-            who = repr(parent.name()) if parent is not None else f"argument {name!r}"
+            who = repr(tensor_name) if tensor_name else f"argument {name!r}"
             what = f"{who} was changed in place between {node.op.name}{in_scope(node.scope)} and the backward pass"
             fix = "take all gradients of a forward pass before the optimiser steps, or compute the loss again"
             raise StaleError(message(what, more=[("changed at", version.site), ("used at", node.site)], fix=fix))
@@ -202,12 +201,12 @@ def _call_hooks(node, g, recorded):
 
 def _own(found, roots, recorded):
     """Tensors of the gradients, no two of them (nor a cotangent of the caller's) sharing memory."""
-    seen = {id(_memory(g.data)) for _, g in roots}
+    seen = {id(backend.memory_of(g.data)) for _, g in roots}
     result = []
     for g in found:
         array = g.data if type(g) is Tensor else g
         array = array if backend.is_array(array) else backend.xp(array).asarray(array)
-        memory = _memory(array)
+        memory = backend.memory_of(array)
         if id(memory) in seen or not array.flags.c_contiguous or (memory is not array and memory.size > array.size):
             array = array.copy()
             memory = array
@@ -215,10 +214,3 @@ def _own(found, roots, recorded):
         node = (g.node if type(g) is Tensor else None) if recorded else None
         result.append(Tensor(array, node or Node.constant(array) if recorded else None))
     return tuple(result)
-
-
-def _memory(array):
-    """The array that owns the memory which ``array`` may be a view of."""
-    while getattr(array, "base", None) is not None:
-        array = array.base
-    return array

@@ -67,7 +67,7 @@ class Rule:
         parent = node if name == "out" else node.parents[self.arguments.index(name)]
         if parent is None:
             return value
-        return Tensor(value, parent, version=next((v for n, v, _ in node.versions if n == name), None))
+        return Tensor(value, parent, version=next((v for n, v, *_ in node.versions if n == name), None))
 
 
 class Primitive:
@@ -135,13 +135,13 @@ class Primitive:
         out, aux = out if self.has_aux else (out, None)
         if not backend.is_array(out):  # NumPy gives scalars where it should give 0-d arrays
             out = backend.xp(out).asarray(out)
-        for a in args:
-            if type(a) is Tensor and a.data.dtype is not out.dtype:
+        for a in raw:
+            if getattr(a, "dtype", out.dtype) is not out.dtype:
                 self._check_dtype(a, out, args)
         needs = tuple([p is not None for p in parents])
         rules, names = self.plan(needs) if state.recording and True in needs else ((), ())
         if not rules:
-            return Tensor(out)
+            return Tensor(out, version=self._shared_version(args, out))
         saved, versions = {}, ()
         for name in names:
             if name == "out" or name == "aux":
@@ -151,9 +151,18 @@ class Primitive:
             saved[name] = raw[i]
             version = args[i]._version if type(args[i]) is Tensor else None
             if version is not None:
-                versions += ((name, version, version.count),)
+                versions += ((name, version, version.count, args[i].name),)
         shapes = tuple([getattr(a, "shape", ()) for a in raw])
-        return Tensor(out, Node(self, params, tuple(parents), saved, shapes, versions, out))
+        node = Node(self, params, tuple(parents), saved, shapes, versions, out)
+        return Tensor(out, node, version=self._shared_version(args, out))
+
+    def _shared_version(self, args, out):
+        """The Version of the argument of which ``out`` is a view (a reshaped weight, say), else None."""
+        if out.base is None:
+            return None
+        memory = backend.memory_of(out)
+        shares = (a._version for a in args if type(a) is Tensor and a._version and backend.memory_of(a.data) is memory)
+        return next(shares, None)
 
     # ---- errors ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +189,8 @@ class Primitive:
             fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
             return kind(message(text, operands=operands, scope=state.scope, fix=fix))
         fix = "make all operands numbers, arrays or Tensors" if unknown or isinstance(error, TypeError) else None
-        kind = {IndexError: IndexingError, TypeError: DTypeError}.get(type(error), ShapeError)
+        kinds = {IndexError: IndexingError, TypeError: DTypeError, ValueError: ShapeError}
+        kind = next(kind for caught, kind in kinds.items() if isinstance(error, caught))
         return kind(message(f"{self.name}: {error}", operands=operands, scope=state.scope, fix=fix))
 
 

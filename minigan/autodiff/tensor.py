@@ -62,7 +62,7 @@ class Tensor:
                 what = f"only floating-point tensors can require a gradient, got {self.data.dtype}"
                 raise DTypeError(message(what, fix="pass dtype='float32'"))
             self.node = Node.leaf(self)
-            self._version = self._version or Version()
+            self._version = self._version or Version()  # a detached result becomes a leaf
 
     def backward(self, grad=None, retain_graph=False, create_graph=False):
         """Add d(self)/d(leaf), times ``grad`` if self is no scalar, to every leaf's ``.grad``. See `backward`."""
@@ -85,17 +85,19 @@ class Tensor:
         return backend.of(self.data).to_host(self.data).item()
 
     def assign(self, values):
-        """Replace the values in place (same shape and dtype kept) and say so to every graph that saved the old ones."""
-        values = values.data if type(values) is Tensor else values
-        new = values if backend.is_array(values) else backend.of(self.data).asarray(values)
+        """Replace a leaf's values in place (shape and dtype kept) and say so to every graph that saved the old ones."""
+        if self._version is None:
+            what = "assign: only Tensors made by mg.tensor can change in place, not results of ops"
+            raise ShapeError(message(what, operands=[("self", self)], fix="compute a new Tensor"))
+        values, own = values.data if type(values) is Tensor else values, backend.of(self.data)
+        new = values if type(values) is type(self.data) else own.asarray(backend.of(values).to_host(values))
         if new.shape != self.data.shape:
             what = (
                 f"assign: the new values have shape {tuple(new.shape)}, {label(self) or 'this Tensor'} has {self.shape}"
             )
             raise ShapeError(message(what))
         self.data[...] = new
-        if self._version:
-            self._version.bump()
+        self._version.bump()
 
     def hook(self, fn):
         """Call ``fn(g)`` with the gradient (a Tensor) that arrives here in a backward pass; a returned Tensor replaces
@@ -109,16 +111,17 @@ class Tensor:
         """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if there already."""
         if self.device == device:
             return self
-        return Tensor(backend.get(device).asarray(backend.of(self.data).to_host(self.data)), name=self.name)
+        return tensor(self, name=self.name, device=device)
+
+    def __deepcopy__(self, memo):
+        """A copy of the values; of a leaf that requires a gradient, a new leaf of its own."""
+        leaf = self.node is not None and self.node.op is None
+        return tensor(self, requires_grad=leaf, name=self.name)
 
     def __setitem__(self, key, value):
-        raise TypeError(
-            message(
-                "Tensors are not changed in place: the graph may still need the old values",
-                operands=[("self", self)],
-                fix="build the new one with mg.where(mask, value, t); on a leaf, use t.assign(values)",
-            )
-        )
+        what = "Tensors are not changed in place: the graph may still need the old values"
+        fix = "build the new one with mg.where(mask, value, t); on a leaf, use t.assign(values)"
+        raise TypeError(message(what, operands=[("self", self)], fix=fix))
 
     def __len__(self):
         if not self.data.shape:
@@ -142,10 +145,8 @@ class Tensor:
 
     def __repr__(self):
         values = np.array2string(backend.of(self.data).to_host(self.data), precision=4, threshold=20, prefix="tensor(")
-        if self.node is None:
-            made = ""
-        else:
-            made = ", requires_grad=True" if self.node.op is None else f", op={self.node.op.name}"
+        op = self.node and self.node.op
+        made = f", op={op.name}" if op else ", requires_grad=True" if self.node else ""
         name = f", name={self.name!r}" if self.name else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype}{made}{name})"
 
@@ -172,6 +173,6 @@ def tensor(array, requires_grad=False, dtype=None, name=None, device=None):
         data = source.astype(dtype or source.dtype, copy=True)
     else:
         data = backend.get(device).asarray(backend.of(source).to_host(source), dtype or source.dtype)
-    made = Tensor(data, name=name)
+    made = Tensor(data, name=name, version=Version())
     made.requires_grad = requires_grad
     return made

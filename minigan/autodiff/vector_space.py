@@ -1,5 +1,7 @@
 """The three linear primitives that the engine itself needs, each the adjoint of another: add, broadcast_to, sum_to."""
 
+import math
+
 from ..backend import of, xp
 from .primitive import primitive
 
@@ -41,7 +43,7 @@ def sum_to(x, *, shape):
     if not axes:
         return x
     if shape and axes == tuple(range(x.ndim - 1)):  # a bias: all but the last axis
-        return of(x).sum_rows(x.reshape(-1, x.shape[-1])).reshape(shape)
+        return of(x).sum_rows(x.reshape(math.prod(x.shape[:-1]), x.shape[-1])).reshape(shape)
     return x.sum(axes).reshape(shape)
 
 

@@ -58,6 +58,13 @@ def device_of(a):
     return _device_names[of(a)]
 
 
+def memory_of(array):
+    """The array that owns the memory which ``array`` may be a view of."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
+
+
 def get(device):
     """The backend of a device name: ``"cpu"``, ``"cuda"`` (or ``"cuda:0"``, ``"cuda:1"`` … to choose among GPUs).
 

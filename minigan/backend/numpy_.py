@@ -110,8 +110,8 @@ class NumpyBackend(Backend):
                 np.einsum("ij,ij->j", d, d, out=squares[i])
 
         split(deviations, len(blocks), x.size)
-        inv_std = 1 / np.sqrt(squares.sum(0) / m + eps)
-        scale = gamma * inv_std
+        var = squares.sum(0) / m
+        scale = gamma / np.sqrt(var + eps)
 
         def normalise(start, stop):
             for i in range(start, stop):
@@ -120,7 +120,7 @@ class NumpyBackend(Backend):
                 d += beta
 
         split(normalise, len(blocks), x.size)
-        return out, mean, inv_std
+        return out, mean, var
 
     def batch_norm_backward(self, g, x, gamma, mean, inv_std):
         """Σ ȳ·(x − μ) block by block, then x̄ as a combination of ȳ and x − μ, in place, block by block."""

@@ -31,5 +31,7 @@ def stream(seed, name, step=0):
         raise ValueError(f"stream({name!r}): step must be >= 0, got {step}")
     # Python's own hash() is salted per process; blake2b is not.
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    key = [int(seed) % _WORD, int.from_bytes(digest, "little")]
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(step) % _WORD]))
+    # As uint64 arrays: from a list of ints, some above 2**63, NumPy would make rounded floats.
+    key = np.array([int(seed) % _WORD, int.from_bytes(digest, "little")], np.uint64)
+    counter = np.array([0, 0, 0, int(step) % _WORD], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -72,14 +72,17 @@ class Backend:
     # ---- batch normalisation on a matrix (m rows, c channels) -----------------------------------------------------
 
     def batch_norm(self, x, gamma, beta, eps):
-        """y = γ·(x − μ)/√(σ² + ε) + β per column; returns (y, μ, 1/√(σ² + ε)). σ² is the biased variance."""
+        """y = γ·(x − μ)/√(σ² + ε) + β per column; returns (y, μ, σ²). σ² is the biased variance."""
         mean = self.sum_rows(x) / x.shape[0]
         centred = x - mean
-        inv_std = 1 / self.xp.sqrt(self.sum_rows(centred * centred) / x.shape[0] + eps)
-        return centred * (gamma * inv_std) + beta, mean, inv_std
+        var = self.sum_rows(centred * centred) / x.shape[0]
+        return centred * (gamma / self.xp.sqrt(var + eps)) + beta, mean, var
 
     def batch_norm_backward(self, g, x, gamma, mean, inv_std):
-        """(x̄, γ̄, β̄) of `batch_norm`: x̄ = γ/σ·(ȳ − mean(ȳ) − x̂·mean(ȳ·x̂)), γ̄ = Σ ȳ·x̂, β̄ = Σ ȳ."""
+        """(x̄, γ̄, β̄) of `batch_norm`, given inv_std = 1/√(σ² + ε).
+
+        x̄ = γ/σ·(ȳ − mean(ȳ) − x̂·mean(ȳ·x̂)), γ̄ = Σ ȳ·x̂, β̄ = Σ ȳ.
+        """
         normal = (x - mean) * inv_std
         g_beta, g_gamma = self.sum_rows(g), self.sum_rows(g * normal)
         g_x = (g - (g_beta + normal * g_gamma) / x.shape[0]) * (gamma * inv_std)

@@ -65,6 +65,7 @@ def archive(arrays):
 
 
 def main(arguments=None):
+    """The command line: embed the files of a folder."""
     parser = argparse.ArgumentParser(prog="python -m minigan.data.embed", description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="folder with the four IDX files of MNIST, compressed or not")
     parser.add_argument("--out", default=EMBEDDED, help="file to write (default: the package's own)")

@@ -46,23 +46,22 @@ class Log(Callback):
     """Writes every round's numbers to the run's metrics.jsonl, ``every`` rounds at a time (one wait for the device)."""
 
     def __init__(self, run, every=20):
-        self.run, self.every, self.pending = run, every, []
+        self.run, self.every = run, every
 
     def after(self, moment):
         """Keep the numbers; write them now and then."""
-        self.pending.append(moment.numbers())
-        if len(self.pending) >= self.every:
-            self.finish(moment)
+        self.run.pending.append(moment.numbers())
+        if len(self.run.pending) >= self.every:
+            self.run.flush()
 
     def finish(self, moment):
         """Write what is pending."""
-        self.run.log(to_floats(self.pending))
-        self.pending = []
+        self.run.flush()
 
 
 class Checkpoint(Callback):
     """Saves ``parts`` ({name: object with state_dict and load_state_dict}) to the run every ``every`` rounds and at the
-    end.
+    end. It goes last in the list of callbacks: what the others have done by then is saved with it.
     """
 
     def __init__(self, run, parts, every=100):

@@ -6,7 +6,7 @@ on a GAN.
 
 from .. import backend
 from ..autodiff.modes import no_grad
-from ..autodiff.tensor import Tensor, tensor
+from ..autodiff.tensor import Tensor
 from ..backend.random import stream
 from ..objectives import get
 from ..ops import mean, sigmoid
@@ -57,8 +57,8 @@ class GAN(Game):
         """
         return self._put(stream(self.seed, name, number).standard_normal((n, self.latent_dim), dtype="float32"))
 
-    def _put(self, host):
-        return Tensor(self._library.asarray(host))
+    def _put(self, host, dtype=None):
+        return Tensor(self._library.asarray(host, dtype))
 
     def batch(self, number, player=None):
         """(real samples or None, latents): real samples only where the player's loss needs them."""
@@ -103,10 +103,11 @@ class GAN(Game):
 
     def sample(self, z):
         """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
-        training = self.G.training
-        z = z if isinstance(z, Tensor) else tensor(z, device=self._library and backend.device_of(self.latent(1).data))
+        modes = [(module, module.training) for _, module in self.G.named_modules()]
+        z = z if isinstance(z, Tensor) else self._put(z, "float32")
         try:
             with no_grad():
                 return self.G.eval()(z).numpy()
         finally:
-            self.G.train(training)
+            for module, mode in modes:
+                module.training = mode

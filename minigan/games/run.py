@@ -9,11 +9,13 @@ the CRC of the zip format, so a damaged file is noticed and refused.
 
 import json
 import os
-import zipfile
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+
+from .loop import to_floats
 
 
 class RunError(Exception):
@@ -25,6 +27,7 @@ class Run:
 
     def __init__(self, path, config):
         self.path, self.config = Path(path), config
+        self.pending = []  # records not yet written, still on the device
 
     @classmethod
     def create(cls, config, path=None, name="run"):
@@ -35,20 +38,32 @@ class Run:
         path = Path(path) if path else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         if (path / "config.json").exists():
             raise RunError(f"{path} holds a run already; resume it with --resume {path}, or choose another --out")
-        (path / "samples").mkdir(parents=True, exist_ok=True)
-        _write(path / "config.json", json.dumps(config, indent=2).encode())
+        try:
+            (path / "samples").mkdir(parents=True, exist_ok=True)
+            _write(path / "config.json", json.dumps(config, indent=2).encode())
+        except OSError as error:
+            raise RunError(f"{path} cannot hold a run: {error}") from error
         return cls(path, config)
 
     @classmethod
-    def open(cls, path):
-        """The existing run in ``path``. Raises `RunError` when there is none, or its config cannot be read."""
+    def open(cls, path, **expected):
+        """The existing run in ``path``, with these settings ``expected`` in its config (``example="10_mnist_dcgan"``).
+
+        Raises `RunError` when there is none, its config cannot be read, or it is a run of something else.
+        """
         path = Path(path)
         try:
-            return cls(path, json.loads((path / "config.json").read_text()))
-        except FileNotFoundError:
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{path} holds no run: there is no config.json in it") from None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{path / 'config.json'} is damaged: {error}") from None
+        if not isinstance(config, dict):
+            raise RunError(f"{path / 'config.json'} is damaged: it holds no settings")
+        for name, value in expected.items():
+            if config.get(name) != value:
+                raise RunError(f"{path} is a run with {name} {config.get(name)!r}, expected {value!r}")
+        return cls(path, config)
 
     # ---- metrics --------------------------------------------------------------------------------------------------
 
@@ -57,10 +72,16 @@ class Run:
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write("".join(json.dumps(record) + "\n" for record in records))
 
+    def flush(self):
+        """Log what is pending: one wait for the device, however many records there are."""
+        pending, self.pending = self.pending, []
+        if pending:
+            self.log(to_floats(pending))
+
     def records(self, last=None):
         """The logged records up to step ``last``. A line that a kill left half written is passed over."""
         try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         records = [r for r in map(_parse, lines) if r is not None]
@@ -69,7 +90,10 @@ class Run:
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, step, parts):
-        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}."""
+        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}. Pending metrics go first,
+        so that whoever resumes here finds all those before.
+        """
+        self.flush()
         arrays = {f"{name}/{key}": a for name, part in parts.items() for key, a in part.state_dict().items()}
         target = self.path / "checkpoint.npz"
         with _aside(target) as file:
@@ -82,13 +106,14 @@ class Run:
         """
         path = self.path / "checkpoint.npz"
         if not path.exists():
+            self._forget_after(0)
             return 0
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             step = int(arrays.pop("step"))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} is damaged ({error}); it cannot be resumed from") from error
+        except Exception as error:  # a few wrong bytes in a zip file can surface as almost anything
+            raise RunError(f"{path} is damaged ({error!r}); it cannot be resumed from") from error
         states = {name: {} for name in parts}
         for key, a in arrays.items():
             name, _, rest = key.partition("/")
@@ -103,30 +128,26 @@ class Run:
             for name, part in parts.items():
                 part.load_state_dict(before[name])
             raise RunError(f"{path} does not fit this run: {error}") from error
-        kept = self.records(last=step)
-        _write(self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept).encode())
+        self._forget_after(step)
         return step
 
+    def _forget_after(self, step):
+        kept = self.records(last=step)
+        _write(self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept).encode())
 
-class _aside:
+
+@contextmanager
+def _aside(target):
     """Open a file beside ``target``; rename it over the target when all went well, remove it otherwise."""
-
-    def __init__(self, target):
-        self.target, self.temporary = target, target.with_name(f".{target.name}.{os.getpid()}")
-
-    def __enter__(self):
-        self.file = open(self.temporary, "wb")
-        return self.file
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        self.file.close()
-        if kind is None:
-            os.replace(self.temporary, self.target)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write(path, content):

@@ -16,9 +16,17 @@ class Alternating:
             raise ValueError(
                 f"moves for unknown players {sorted(unknown)}; the optimisers are for {sorted(optimizers)}"
             )
+        if any(count < 1 for count in self.moves.values()):
+            raise ValueError(f"every player makes at least one move in a round, got {self.moves}")
 
     def step(self, game, step):
-        """Play round number ``step``. Returns {player: its loss before its last move, a scalar Tensor}."""
+        """Play round number ``step``. Returns {player: its loss before its last move, a scalar Tensor}.
+
+        Raises ``ValueError`` when there is an optimiser for a player that the game does not have.
+        """
+        unknown = set(self.optimizers) - set(game.players)
+        if unknown:
+            raise ValueError(f"optimisers for unknown players {sorted(unknown)}; the game has {sorted(game.players)}")
         losses = {}
         for player, optimizer in self.optimizers.items():
             for move in range(self.moves[player]):

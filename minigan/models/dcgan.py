@@ -26,13 +26,19 @@ def dcgan_generator(latent_dim=100, channels=64, seed=0):
     return initialize(net, dcgan, seed)
 
 
-def dcgan_discriminator(channels=64, seed=0):
-    """Images (n, 28, 28, 1) → logits (n, 1): two 4 × 4 convolutions of stride 2, LeakyReLU 0.2, and a dense layer."""
+def dcgan_discriminator(channels=64, batch_norm=True, seed=0):
+    """Images (n, 28, 28, 1) → logits (n, 1): two 4 × 4 convolutions of stride 2, LeakyReLU 0.2, and a dense layer.
+
+    Batch norm after the second convolution, not after the first (§ 3 of the paper). ``batch_norm=False`` makes a critic
+    for per-sample gradient penalties, where samples must not be coupled.
+    """
     wide = 2 * channels
+    second = [Conv(channels, wide, 4, stride=2, padding=1, bias=not batch_norm)]  # 14 → 7
+    second += [BatchNorm(wide)] if batch_norm else []
     net = Sequential(
         Conv(1, channels, 4, stride=2, padding=1),  # 28 → 14
         LeakyReLU(0.2),
-        Conv(channels, wide, 4, stride=2, padding=1),  # 14 → 7
+        *second,
         LeakyReLU(0.2),
         Flatten(),
         Dense(7 * 7 * wide, 1),

@@ -1,5 +1,7 @@
 """Matrix products."""
 
+import math
+
 from ..autodiff.primitive import primitive
 from ..backend import of
 from .shape import reshape, transpose
@@ -37,11 +39,12 @@ def matmul(x, y):
     Raises `ShapeError` when the inner lengths differ.
     """
     if x.ndim == 1:
-        return _drop(matmul(reshape(x, 1, -1), y), -2)
+        return _drop(matmul(reshape(x, 1, x.shape[0]), y), -2)
     if y.ndim == 1:
-        return _drop(matmul(x, reshape(y, -1, 1)), -1)
+        return _drop(matmul(x, reshape(y, y.shape[0], 1)), -1)
     if x.ndim > 2 and y.ndim == 2:  # one large GEMM instead of a stack of small ones, here and in the gradients
-        return reshape(_matmul(reshape(x, -1, x.shape[-1]), y), *x.shape[:-1], y.shape[-1])
+        rows = math.prod(x.shape[:-1])
+        return reshape(_matmul(reshape(x, rows, x.shape[-1]), y), *x.shape[:-1], y.shape[-1])
     return _matmul(x, y)
 
 

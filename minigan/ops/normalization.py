@@ -10,6 +10,7 @@ derivative and wrong for the next.
 
 from ..autodiff.primitive import primitive
 from ..backend import of, xp
+from ..errors import ShapeError, message
 from .elementwise import sqrt
 from .reduction import mean, sum, var
 from .shape import reshape
@@ -23,10 +24,10 @@ def _batch_norm(x, gamma, beta, *, eps, statistics):
     if x.shape[-1:] != gamma.shape or gamma.shape != beta.shape or x.ndim < 2:
         raise ValueError(f"x has {x.shape[-1]} channels, gamma and beta have shapes {gamma.shape} and {beta.shape}")
     rows = x.reshape(-1, x.shape[-1])
-    out, mean, inv_std = of(x).batch_norm(rows, gamma, beta, eps)
+    out, mean, var = of(x).batch_norm(rows, gamma, beta, eps)
     if statistics is not None:
-        statistics += (mean, 1 / (inv_std * inv_std) - eps)
-    return out.reshape(x.shape), (mean, inv_std)
+        statistics += (mean, var)
+    return out.reshape(x.shape), (mean, 1 / xp(x).sqrt(var + eps))
 
 
 @_batch_norm.vjp("x", "gamma", "beta")
@@ -72,6 +73,9 @@ def layer_norm(x, gamma, beta, eps=1e-5):
     x (n, …, *s), gamma and beta of shape s → the shape of x. Raises `ShapeError`.
     """
     axes = tuple(range(-gamma.ndim, 0))
+    if not axes or x.shape[-len(axes) :] != gamma.shape or gamma.shape != beta.shape:
+        what = f"layer_norm: x {x.shape} must end in the shape of gamma {gamma.shape} and of beta {beta.shape}"
+        raise ShapeError(message(what, operands=[("x", x), ("gamma", gamma), ("beta", beta)]))
     return _standardize(x, axes=axes, eps=float(eps)) * gamma + beta
 
 
@@ -80,4 +84,7 @@ def instance_norm(x, gamma, beta, eps=1e-5):
 
     x (n, …, c), gamma and beta (c,) → the shape of x. Raises `ShapeError`.
     """
+    if x.ndim < 3 or x.shape[-1:] != gamma.shape or gamma.shape != beta.shape:
+        what = f"instance_norm: x must be (n, …, c) with positions between, gamma and beta (c,); got x {x.shape}"
+        raise ShapeError(message(what, operands=[("x", x), ("gamma", gamma), ("beta", beta)]))
     return _standardize(x, axes=tuple(range(1, x.ndim - 1)), eps=float(eps)) * gamma + beta

@@ -8,7 +8,7 @@ import itertools
 
 from ..autodiff.primitive import primitive
 from ..autodiff.tensor import Tensor
-from ..backend import of, xp
+from ..backend import is_array, of, xp
 
 __all__ = ["concatenate", "getitem", "pad", "reshape", "scatter", "stack", "take", "transpose"]
 
@@ -107,12 +107,16 @@ def pad(x, width, value=0.0):
 
 def _plain(key, x):
     """One part of an index without Tensors and lists: what the array library of ``x`` takes."""
-    if type(key) is Tensor:
-        return key.data
+    key = key.data if type(key) is Tensor else key
     if isinstance(key, list):
         key = of(x).asarray(key)
         return key if key.size else key.astype("int64")
-    return key
+    return of(x).asarray(of(key).to_host(key)) if is_array(key) and type(key) is not type(x) else key
+
+
+def _plain_index(index, x):
+    x = x.data if type(x) is Tensor else x
+    return tuple([_plain(k, x) for k in index]) if isinstance(index, tuple) else _plain(index, x)
 
 
 @primitive
@@ -139,14 +143,12 @@ def _(g, *, index):
 
 def getitem(x, index):
     """x[index], with ints, slices, None, Ellipsis, integer arrays and boolean masks, as in NumPy."""
-    array = x.data if type(x) is Tensor else x
-    index = tuple([_plain(k, array) for k in index]) if isinstance(index, tuple) else _plain(index, array)
-    return _getitem(x, index=index)
+    return _getitem(x, index=_plain_index(index, x))
 
 
 def scatter(x, index, shape):
     """Zeros of ``shape`` with ``x`` added at ``index`` (repeats add up): the adjoint of ``getitem``."""
-    return _scatter(x, index=index, shape=shape)
+    return _scatter(x, index=_plain_index(index, x), shape=tuple(shape))
 
 
 def take(x, indices, axis=None):

@@ -22,7 +22,6 @@ def image_grid(images, columns=None, border=1, scale=2):
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     cells = np.full((rows * columns, h + border, w + border, c), 1.0)
-    cells[n:] = 1.0
     cells[:n, :h, :w] = np.clip((images + 1) / 2, 0, 1)
     grid = cells.reshape(rows, columns, h + border, w + border, c).swapaxes(1, 2)
     grid = grid.reshape(rows * (h + border), columns * (w + border), c)[: -border or None, : -border or None]

@@ -30,7 +30,8 @@ def plot_losses(records, path, title="", equilibrium=None):
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(2 if panels[1] else 1, 1, sharex=True))
     for axis, columns, label in zip(axes, panels, labels):
-        for name, colour in zip(columns, ("tab:blue", "tab:orange", "tab:green", "tab:red")):
+        for i, name in enumerate(columns):
+            colour = f"C{i}"
             values = np.array([r.get(name, math.nan) for r in records])
             axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
             legend = name.removeprefix("loss/")

@@ -1,0 +1,173 @@
+"""The examples as their readers run them: from the command line, with what they promise to leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from minigan import backend
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "examples"
+EXAMPLES = sorted(path.name for path in FOLDER.glob("[0-9]*.py"))
+DCGAN, SMALL = "10_mnist_dcgan.py", ("--channels", "4", "--batch-size", "8")
+ALWAYS = {"config.json", "metrics.jsonl"}
+LEAVES = {  # example: (options that make it small, what it leaves in the run's folder)
+    "02_shift_gan.py": ((), ALWAYS | {"shift.png"}),
+    DCGAN: (
+        ("--steps", "5", *SMALL),
+        ALWAYS | {"checkpoint.npz", "losses.png", "digits.png", "interpolation.png"},
+    ),
+}
+
+
+def command(example, *options):
+    return [sys.executable, str(FOLDER / example), *map(str, options)]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(ROOT), "MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def example(name, *options, cwd):
+    result = subprocess.run(command(name, *options), cwd=cwd, env=environment(), capture_output=True, text=True)
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs_and_leaves_what_it_promises(name, tmp_path):
+    options, promised = LEAVES[name]
+    result = example(name, "--quick", "--seed", 3, "--out", "run", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "run"
+    assert {p.name for p in run.iterdir() if p.is_file()} == promised
+    assert os.listdir(tmp_path) == ["run"]
+    pictures = sorted(run.rglob("*.png"))
+    assert all(imread(p)[..., :3].std() > 0.01 for p in pictures)  # something is on them
+    config = json.loads((run / "config.json").read_text())
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert config["seed"] == 3 and config["example"] == name.removesuffix(".py")
+    assert [r["step"] for r in records] == list(range(1, config["steps"] + 1))
+    assert all(np.isfinite(list(r.values())).all() for r in records)
+    assert "step/s" in result.stderr and "D(real)=" in result.stderr and "G=" in result.stderr
+    assert str(Path("run") / max(promised - ALWAYS - {"checkpoint.npz", "losses.png", "interpolation.png"})) in result.stdout
+    if name == DCGAN:
+        assert {p.name for p in (run / "samples").iterdir()} == {f"{step:06d}.png" for step in range(1, 6)}
+        assert imread(run / "digits.png").shape[:2] == (2 * (8 * 29 + 1),) * 2
+        assert imread(run / "interpolation.png").shape[:2] == (2 * (6 * 29 + 1), 2 * (12 * 29 + 1))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help(name, tmp_path):
+    result = example(name, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for option in ("--steps", "--seed", "--device", "--out", "--quick"):
+        assert option in result.stdout
+    first_line = (FOLDER / name).read_text().split("\n", 1)[0].strip('"')
+    assert first_line in result.stdout
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_short(name):
+    assert len((FOLDER / name).read_text().splitlines()) < 120
+
+
+def no_gpu():
+    try:
+        backend.get("cuda")
+    except backend.DeviceNotAvailable:
+        return True
+    return False
+
+
+MISTAKES = [
+    (("--device", "tpu"), 2, "device must be 'cpu' or 'cuda', got 'tpu'"),
+    (("--steps", "0"), 2, "argument --steps: must be at least 1, got 0"),
+    (("--steps", "many"), 2, "argument --steps"),
+    pytest.param(
+        ("--device", "cuda"), 2, "argument --device: device 'cuda'", marks=pytest.mark.skipif(not no_gpu(), reason="a GPU")
+    ),
+]
+DCGAN_MISTAKES = [
+    (("--batch-size", "0"), 2, "argument --batch-size: must be at least 1"),
+    (("--data", "nowhere"), 1, "error: nowhere: no such folder"),
+    (("--resume", "nowhere"), 1, "error: nowhere holds no run"),
+    (("--resume", "other"), 1, "error: other is a run with example '02_shift_gan', expected '10_mnist_dcgan'"),
+    (("--out", "other"), 1, "error: other holds a run already; resume it with --resume other, or choose another --out"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "status", "text"),
+    [pytest.param("02_shift_gan.py", *case[:3], id=" ".join(case[0])) for case in MISTAKES[:1]]
+    + [
+        pytest.param(DCGAN, *getattr(case, "values", case), marks=getattr(case, "marks", ()))
+        for case in MISTAKES + DCGAN_MISTAKES
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_written(name, options, status, text, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"example": "02_shift_gan"}')
+    result = example(name, *options, cwd=tmp_path)
+    assert result.returncode == status and text in result.stderr and result.stdout == ""
+    assert [p.name for p in tmp_path.rglob("*")] == ["other", "config.json"]
+
+
+# ---- killed, interrupted, resumed ------------------------------------------------------------------------------------
+
+
+def stop_when(run, ready, number, *options):
+    """Start the DCGAN, send it a signal once ``ready()`` holds, and return (exit status, what it wrote to stderr)."""
+    process = subprocess.Popen(
+        command(DCGAN, *options), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, stderr
+
+
+def saved_step(run):
+    try:
+        with np.load(run / "checkpoint.npz") as file:
+            return int(file["step"])
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_killed_and_an_interrupted_run_resume_bit_for_bit(tmp_path):
+    broken, straight = tmp_path / "broken", tmp_path / "straight"
+    start = ("--out", broken, "--steps", 10**6, "--checkpoint-every", 3, "--seed", 1, *SMALL)
+    status, _ = stop_when(broken, lambda: saved_step(broken) >= 3, signal.SIGKILL, *start)
+    killed_at = saved_step(broken)
+    assert status == -signal.SIGKILL and killed_at % 3 == 0
+
+    again = ("--resume", broken, "--steps", 10**6, "--checkpoint-every", 2)
+    status, stderr = stop_when(broken, lambda: saved_step(broken) > killed_at, signal.SIGINT, *again)
+    stopped_at = saved_step(broken)
+    assert status == 0 and f"stopped after step {stopped_at}, saved; go on with --resume {broken}" in stderr
+    assert "Traceback" not in stderr and not (broken / "digits.png").exists()
+
+    last = stopped_at + 3
+    example(DCGAN, "--resume", broken, "--steps", last, cwd=tmp_path)
+    example(DCGAN, "--out", straight, "--steps", last, "--seed", 1, *SMALL, cwd=tmp_path)
+    assert (broken / "metrics.jsonl").read_text() == (straight / "metrics.jsonl").read_text()
+    resumed, expected = (dict(np.load(run / "checkpoint.npz")) for run in (broken, straight))
+    assert resumed.keys() == expected.keys() and len(expected) > 20 and int(expected["step"]) == last
+    for name, a in expected.items():
+        np.testing.assert_array_equal(resumed[name], a, strict=True, err_msg=name)
+    for picture in ("digits.png", "interpolation.png", "losses.png"):
+        assert (broken / picture).read_bytes() == (straight / picture).read_bytes()

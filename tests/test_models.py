@@ -1,0 +1,92 @@
+"""The ready-made networks: shapes, sizes, names, and logits instead of probabilities."""
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan import models, nn
+
+
+def noise(*shape, scale=1.0):
+    return mg.tensor(scale * np.random.default_rng(0).standard_normal(shape), dtype="float32")
+
+
+def count(net):
+    return sum(p.size for p in net.parameters())
+
+
+@pytest.mark.parametrize("channels, latent_dim, batch", [(64, 100, 2), (8, 5, 3)])
+def test_dcgan_shapes_and_sizes(channels, latent_dim, batch):
+    G, D = models.dcgan_generator(latent_dim, channels), models.dcgan_discriminator(channels)
+    images = G(noise(batch, latent_dim))
+    assert (images.shape, images.dtype) == ((batch, 28, 28, 1), np.float32)
+    assert D(images).shape == (batch, 1)
+    G.convtranspose2.weight.assign(1e3 * G.convtranspose2.weight.numpy())
+    assert 0.99 < np.abs(G(noise(batch, latent_dim)).numpy()).max() <= 1  # tanh
+    c = channels
+    dense, norms, convs = latent_dim * 49 * 2 * c, 2 * 2 * c + 2 * c, 16 * 2 * c * c + 16 * c + 1
+    assert count(G) == dense + norms + convs
+    assert count(D) == (16 * c + c) + (16 * c * 2 * c + 2 * c) + (49 * 2 * c + 1)
+
+
+def test_dcgan_names():
+    assert [p.name for p in models.dcgan_generator(channels=2).parameters()] == [
+        *["G.dense1.weight", "G.batchnorm1.gamma", "G.batchnorm1.beta"],
+        *["G.convtranspose1.weight", "G.batchnorm2.gamma", "G.batchnorm2.beta"],
+        *["G.convtranspose2.weight", "G.convtranspose2.bias"],
+    ]
+    names = [f"D.{layer}.{kind}" for layer in ("conv1", "conv2", "dense1") for kind in ("weight", "bias")]
+    assert [p.name for p in models.dcgan_discriminator(channels=2).parameters()] == names
+
+
+def test_dcgan_weights_are_drawn_as_radford_et_al_do():
+    for net in (models.dcgan_generator(), models.dcgan_discriminator()):
+        for name, p in net.named_parameters():
+            mean, std = {"weight": (0, 0.02), "gamma": (1, 0.02)}.get(name.rpartition(".")[2], (0, 0))
+            bound = 5 / np.sqrt(p.size)
+            assert abs(p.numpy().mean() - mean) <= bound * std and abs(p.numpy().std() - std) <= bound * std, name
+
+
+@pytest.mark.parametrize("make", [models.dcgan_generator, models.dcgan_discriminator])
+def test_a_seed_says_all(make):
+    def weights(seed):
+        return np.concatenate([p.numpy().ravel() for p in make(channels=4, seed=seed).parameters()])
+
+    assert np.array_equal(weights(0), weights(0)) and not np.array_equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize(
+    "net, shape",
+    [(models.dcgan_discriminator(channels=4), (8, 28, 28, 1)), (models.mlp(2, 16, 16, 1), (64, 2))],
+    ids=["dcgan", "mlp"],
+)
+def test_discriminators_give_logits(net, shape):
+    y = net(noise(*shape, scale=1e3)).numpy()
+    assert y.shape == (shape[0], 1)
+    assert y.min() < 0 and y.max() > 1  # no sigmoid at the end
+    doubled = net(noise(*shape, scale=2e3)).numpy()  # piecewise linear without end: nothing saturates
+    np.testing.assert_allclose(doubled / y, 2, atol=0.1 if shape[0] == 64 else 0.02)
+
+
+def test_every_dcgan_parameter_gets_a_gradient():
+    G, D = models.dcgan_generator(4, 2), models.dcgan_discriminator(2)
+    mg.mean(mg.softplus(-D(G(noise(4, 4))))).backward()
+    for p in G.parameters() + D.parameters():
+        assert p.grad.shape == p.shape and np.any(p.grad.numpy() != 0), p.name
+
+
+def test_mlp_is_dense_layers_with_activations_between():
+    net = models.mlp(2, 16, 8, 3, name="D")
+    kinds = [type(net[i]).__name__ for i in range(len(net))]
+    assert kinds == ["Dense", "LeakyReLU", "Dense", "LeakyReLU", "Dense"]
+    assert net(noise(5, 2)).shape == (5, 3)
+    assert count(net) == (2 + 1) * 16 + (16 + 1) * 8 + (8 + 1) * 3
+    assert [p.name for p in net.parameters()][:2] == ["D.dense1.weight", "D.dense1.bias"]
+    assert isinstance(models.mlp(2, 3, 1, activation=nn.Tanh)[1], nn.Tanh)
+    assert len(models.mlp(2, 1)) == 1
+
+
+@pytest.mark.parametrize("sizes", [(), (3,)])
+def test_mlp_needs_two_sizes(sizes):
+    with pytest.raises(ValueError, match="at least an input and an output size"):
+        models.mlp(*sizes)
