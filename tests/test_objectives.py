@@ -112,7 +112,9 @@ def test_values_at_the_optimal_discriminator(drawn):
     real, fake = mg.take(best, real_ids), mg.take(best, fake_ids)
     saturating, heuristic = get("minimax"), get("non_saturating")
     loss = saturating.discriminator_loss(real, fake)
-    assert_allclose(mg.grad(loss, best, retain_graph=True)[0].data, 0, atol=1e-14)  # an optimum it is (of a convex loss)
+    assert_allclose(
+        mg.grad(loss, best, retain_graph=True)[0].data, 0, atol=1e-14
+    )  # an optimum it is (of a convex loss)
     assert_allclose(-loss.item(), 2 * js(p, q) - 2 * np.log(2), atol=1e-12)
     assert loss.item() == heuristic.discriminator_loss(real, fake).item()
     total = saturating.generator_loss(fake).item() + heuristic.generator_loss(fake).item()

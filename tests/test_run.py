@@ -161,6 +161,7 @@ def test_loading_forgets_what_was_measured_after(run):
 
 def test_what_is_pending_is_written_before_the_checkpoint(run):
     """Else a kill after the save would leave a hole in the metrics."""
+
     class Kill(Callback):
         def after(self, moment):
             if moment.step == 5:

@@ -207,7 +207,8 @@ def _own(found, roots, recorded):
         array = g.data if type(g) is Tensor else g
         array = array if backend.is_array(array) else backend.xp(array).asarray(array)
         memory = backend.memory_of(array)
-        if id(memory) in seen or not array.flags.c_contiguous or (memory is not array and memory.size > array.size):
+        shared = id(memory) in seen or memory.size > array.size  # with another gradient, or a piece of something larger
+        if shared or not array.flags.c_contiguous or not getattr(array.flags, "writeable", True):
             array = array.copy()
             memory = array
         seen.add(id(memory))

@@ -189,7 +189,7 @@ class Primitive:
             fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
             return kind(message(text, operands=operands, scope=state.scope, fix=fix))
         fix = "make all operands numbers, arrays or Tensors" if unknown or isinstance(error, TypeError) else None
-        kinds = {IndexError: IndexingError, TypeError: DTypeError, ValueError: ShapeError}
+        kinds = {TypeError: DTypeError, ValueError: ShapeError, IndexError: IndexingError}
         kind = next(kind for caught, kind in kinds.items() if isinstance(error, caught))
         return kind(message(f"{self.name}: {error}", operands=operands, scope=state.scope, fix=fix))
 

@@ -5,6 +5,7 @@ Functions take Tensors, arrays and Python numbers. Given no Tensor they compute 
 
 from ..autodiff.tensor import Tensor
 from ..autodiff.vector_space import broadcast_to, sum_to
+from .. import backend
 from .convolution import conv, conv_transpose, conv_weight_gradient
 from .elementwise import (
     abs,
@@ -46,7 +47,7 @@ def _swapped(op):
 
 def _comparison(name):
     def compare(self, other):
-        return Tensor(getattr(self.data, name)(stop(other)))
+        return Tensor(backend.xp(self.data).asarray(getattr(self.data, name)(stop(other))))
 
     return compare
 

@@ -5,6 +5,8 @@ is a constant (its derivative is zero almost everywhere) and is taken with `stop
 stated, and tested.
 """
 
+import math
+
 from ..autodiff.primitive import primitive
 from ..autodiff.tensor import Tensor
 from ..autodiff.vector_space import add
@@ -111,14 +113,16 @@ def power(x, p):
 
 @power.vjp("x")
 def _(g, x, p):
-    zero = stop(p) == 0
-    if not is_array(zero):
-        return g * 0.0 if zero else g * p if p == 1 else g * (p * x ** (p - 1))
-    return g * p * x ** where(zero, 1.0, p - 1)
+    if isinstance(p, (int, float)):
+        return g * 0.0 if p == 0 else g * p if p == 1 else g * (p * x ** (p - 1))
+    harmless = (stop(p) == 0) & (stop(x) == 0)  # 0·0⁻¹, where 0 is meant
+    return g * p * x ** where(harmless, 1.0, p - 1)
 
 
 @power.vjp("p")
 def _(g, x, out):
+    if isinstance(x, (int, float)):
+        return g * out * (math.log(x) if x > 0 else 0.0 if x == 0 else math.nan)
     return g * out * log(where(stop(x) == 0, 1.0, x))
 
 
@@ -252,7 +256,7 @@ def _leaky_relu(x, *, slope):
 @_leaky_relu.vjp("x")
 def _(g, x, *, slope):
     positive = (stop(x) > 0).astype(x.dtype)
-    return g * (xp(positive).maximum(positive, slope) if slope <= 1 else positive * (1 - slope) + slope)
+    return g * (xp(positive).maximum(positive, slope) if 0 <= slope <= 1 else positive * (1 - slope) + slope)
 
 
 def leaky_relu(x, slope=0.2):

@@ -17,7 +17,7 @@ __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "norm", "softmax", 
 
 def _axes(axis, shape):
     """``axis`` as a tuple of numbers ≥ 0."""
-    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = range(len(shape)) if axis is None else (axis,) if hasattr(axis, "__index__") else axis
     return tuple([a % len(shape) for a in axes]) if len(shape) else ()
 
 

@@ -108,6 +108,8 @@ def pad(x, width, value=0.0):
 def _plain(key, x):
     """One part of an index without Tensors and lists: what the array library of ``x`` takes."""
     key = key.data if type(key) is Tensor else key
+    if is_array(key):
+        key = key.copy()  # kept for the backward pass: the caller may change the original
     if isinstance(key, list):
         key = of(x).asarray(key)
         return key if key.size else key.astype("int64")

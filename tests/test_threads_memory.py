@@ -1,0 +1,237 @@
+"""Two hands and kept memory: every row once, every error seen, the same bits with any number of threads."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import minigan as mg
+from minigan import backend
+from minigan.backend import threads
+
+ROOT = Path(__file__).parent.parent
+MANY = threads.SMALLEST
+
+
+@pytest.fixture
+def hands():
+    """Set the number of threads, whatever this machine has; afterwards all is as it was."""
+    before = threads.threads, threads._pool
+
+    def use(number):
+        threads.threads, threads._pool = number, None
+
+    yield use
+    threads.threads, threads._pool = before
+
+
+def fresh(code, **variables):
+    """What a new interpreter prints."""
+    keep = {
+        k: v for k, v in os.environ.items() if k not in ("MINIGAN_THREADS", "OMP_NUM_THREADS", "MINIGAN_KEEP_MEMORY")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=keep | variables, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+# ---- split -----------------------------------------------------------------------------------------------------------
+
+
+@given(rows=st.integers(1, 50), number=st.integers(1, 9), size=st.sampled_from((0, MANY - 1, MANY, 10 * MANY)))
+def test_every_row_is_worked_on_once(rows, number, size):
+    before = threads.threads
+    threads.threads = number
+    try:
+        seen, ranges = np.zeros(rows, int), []
+
+        def work(start, stop):
+            ranges.append((start, stop))
+            seen[start:stop] += 1
+
+        threads.split(work, rows, size)
+    finally:
+        threads.threads = before
+    assert seen.tolist() == [1] * rows
+    assert len(ranges) == (min(rows, number) if size >= MANY else 1)
+    lengths = [stop - start for start, stop in ranges]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_nothing_to_do():
+    calls = []
+    threads.split(lambda *rows: calls.append(rows), 0, 0)
+    assert calls == [(0, 0)]
+
+
+def test_ranges_run_at_once_on_threads_of_their_own(hands):
+    hands(3)
+    together, names = threading.Barrier(3, timeout=30), set()
+
+    def work(start, stop):
+        together.wait()  # passes only when all three are here
+        names.add(threading.current_thread().name)
+
+    threads.split(work, 3, MANY)
+    assert len(names) == 3 and threading.current_thread().name in names
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_in_any_range_is_passed_on_and_the_next_call_works(hands, failing):
+    hands(3)
+
+    def work(start, stop):
+        if start == failing:
+            raise FloatingPointError(start)
+
+    with pytest.raises(FloatingPointError, match=str(failing)):
+        threads.split(work, 3, MANY)
+    rows = []
+    threads.split(lambda start, stop: rows.extend(range(start, stop)), 9, MANY)
+    assert sorted(rows) == list(range(9))
+
+
+def test_split_returns_when_all_rows_are_done(hands):
+    hands(3)
+    done = []
+    threads.split(lambda start, stop: (time.sleep(0.02 * start), done.append(start)), 3, MANY)
+    assert sorted(done) == [0, 1, 2]
+
+
+def convolution():
+    rng = np.random.default_rng(0)
+    x, w = (
+        mg.tensor(rng.standard_normal(s), requires_grad=True, dtype="float32") for s in ((23, 24, 22, 8), (4, 4, 8, 8))
+    )
+    y = mg.conv(x, w, stride=2, padding=1)
+    return [y, *mg.grad(mg.sum(y * y), (x, w))]
+
+
+def normalisation():
+    rng = np.random.default_rng(1)
+    x = mg.tensor(rng.standard_normal((23, 30, 29, 16)), requires_grad=True, dtype="float32")
+    gamma, beta = (mg.tensor(rng.standard_normal(16), requires_grad=True, dtype="float32") for _ in range(2))
+    y = mg.batch_norm(x, gamma, beta)
+    return [y, *mg.grad(mg.sum(y**3), (x, gamma, beta))]
+
+
+def optimiser():
+    rng = np.random.default_rng(2)
+    w = mg.tensor(rng.standard_normal(MANY + 12345), requires_grad=True, dtype="float32")
+    adam = mg.optim.Adam([w], lr=1e-2)
+    for _ in range(3):
+        w.grad = mg.tensor(rng.standard_normal(w.shape), dtype="float32")
+        adam.step()
+    return [w, *map(mg.Tensor, adam.state.values())]
+
+
+@pytest.mark.parametrize("compute", [convolution, normalisation, optimiser])
+def test_results_do_not_depend_on_the_number_of_threads(hands, monkeypatch, compute):
+    results, calls = [], []
+    original = threads.split
+
+    def counting(work, rows, size):
+        calls.append(min(threads.threads, rows) if size >= MANY else 1)
+        original(work, rows, size)
+
+    monkeypatch.setattr(backend.numpy_, "split", counting)
+    for number in (1, 3, 2, 7):
+        hands(number)
+        calls.clear()
+        results.append([t.numpy() for t in compute()])
+        assert max(calls) == number  # the work was split indeed
+    for others in results[1:]:
+        for a, b in zip(results[0], others):
+            assert_array_equal(a, b, strict=True)
+            assert math.isfinite(float(a.sum()))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, lambda cores: cores),
+        ({"MINIGAN_THREADS": "1"}, lambda cores: 1),
+        ({"OMP_NUM_THREADS": "1"}, lambda cores: 1),
+        ({"MINIGAN_THREADS": "2", "OMP_NUM_THREADS": "1"}, lambda cores: min(2, cores)),
+        ({"MINIGAN_THREADS": "999"}, lambda cores: cores),
+        ({"MINIGAN_THREADS": "0"}, lambda cores: 1),
+        ({"MINIGAN_THREADS": "all"}, lambda cores: cores),
+    ],
+    ids=str,
+)
+def test_the_number_of_threads_comes_from_the_environment(monkeypatch, variables, expected):
+    for name in ("MINIGAN_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert threads._available() == expected(cores)
+
+
+def test_importing_starts_no_thread():
+    assert fresh("import threading, minigan; print(threading.active_count())") == ["1"]
+
+
+# ---- kept memory -----------------------------------------------------------------------------------------------------
+
+
+def test_keeping_memory_is_harmless_twice():
+    first, second = backend.keep_memory(), backend.keep_memory()
+    assert type(first) is bool and first is second
+
+
+ASK = "from minigan.backend import keep_memory; print(keep_memory(), keep_memory())"
+
+
+def test_keeping_memory_can_be_switched_off():
+    assert fresh(ASK, MINIGAN_KEEP_MEMORY="0") == ["False", "False"]
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch, platform):
+    monkeypatch.setattr(backend.memory, "_kept", False)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delenv("MINIGAN_KEEP_MEMORY", raising=False)
+    assert backend.keep_memory() is False
+
+
+@pytest.mark.parametrize("library", [OSError("no C library"), AttributeError("no mallopt")])
+def test_a_c_library_without_mallopt_is_no_error(monkeypatch, library):
+    def missing(name):
+        raise library
+
+    monkeypatch.setattr(backend.memory, "_kept", False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("MINIGAN_KEEP_MEMORY", raising=False)
+    monkeypatch.setattr(backend.memory.ctypes, "CDLL", missing)
+    assert backend.keep_memory() is False
+
+
+FAULTS = """
+import resource, sys, numpy as np
+from minigan.backend import keep_memory
+keep_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step(): return [np.ones(10**6) for _ in range(4)]  # 32 MB
+step(); before = faults()
+for _ in range(5): step()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is glibc's memory")
+def test_kept_memory_is_not_faulted_in_again():
+    if fresh(ASK) != ["True", "True"]:
+        pytest.skip("the C library here is not glibc")
+    (kept,), (returned,) = fresh(FAULTS), fresh(FAULTS, MINIGAN_KEEP_MEMORY="0")
+    assert int(kept) < 0.2 * int(returned)
