@@ -43,7 +43,7 @@ def minigan_step(workload):
         G, D = mg.models.mlp(2, 128, 128, 2, name="G"), mg.models.mlp(2, 128, 128, 1, name="D")
         real, z = normal(256, 2), normal(256, 2)
     else:
-        G, D = mg.models.dcgan_generator(100, 64), mg.models.dcgan_discriminator(64)
+        G, D = mg.models.dcgan_generator(100, 64), mg.models.dcgan_discriminator(64, batch_norm=workload == "dcgan")
         real, z = normal(64, 28, 28, 1), normal(64, 100)
     adam_d = mg.optim.Adam(D.parameters(), lr=2e-4, beta1=0.5)
     adam_g = mg.optim.Adam(G.parameters(), lr=2e-4, beta1=0.5)
@@ -105,7 +105,8 @@ def torch_step(workload, layout):
         D = nn.Sequential(
             nn.Conv2d(1, 64, 4, 2, 1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(64, 128, 4, 2, 1),
+            nn.Conv2d(64, 128, 4, 2, 1, bias=workload == "wgan_gp"),
+            *([] if workload == "wgan_gp" else [nn.BatchNorm2d(128)]),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
             nn.Linear(7 * 7 * 128, 1),

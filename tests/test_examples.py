@@ -56,6 +56,8 @@ def test_an_example_runs_and_leaves_what_it_promises(name, tmp_path):
     assert str(Path("run", picture)) in result.stdout
     if name == DCGAN:
         assert {p.name for p in (run / "samples").iterdir()} == {f"{step:06d}.png" for step in range(1, 6)}
+        with np.load(run / "checkpoint.npz") as saved:
+            assert saved["step"] == saved["ema/steps"] == saved["Adam.D/steps"] == saved["Adam.G/steps"] == 5
         assert imread(run / "digits.png").shape[:2] == (2 * (8 * 29 + 1),) * 2
         assert imread(run / "interpolation.png").shape[:2] == (2 * (6 * 29 + 1), 2 * (12 * 29 + 1))
 

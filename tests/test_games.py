@@ -156,7 +156,7 @@ def test_sampling_changes_nothing(training):
     game = small_gan()
     game.loss("D", game.batch(0, "D"))  # running statistics away from their start
     game.G.train(training)
-    game.G.batchnorm1.eval()  # one layer in a mode of its own
+    game.G.dense1.eval()  # one layer in a mode of its own
     modes, before = [m.training for _, m in game.G.named_modules()], values(game.G)
     z = game.latent(5, name="z")
     images = game.sample(z)

@@ -26,7 +26,9 @@ def test_dcgan_shapes_and_sizes(channels, latent_dim, batch):
     c = channels
     dense, norms, convs = latent_dim * 49 * 2 * c, 2 * 2 * c + 2 * c, 16 * 2 * c * c + 16 * c + 1
     assert count(G) == dense + norms + convs
-    assert count(D) == (16 * c + c) + (16 * c * 2 * c + 2 * c) + (49 * 2 * c + 1)
+    assert count(D) == (16 * c + c) + 16 * c * 2 * c + 2 * 2 * c + (49 * 2 * c + 1)  # γ and β instead of a bias
+    critic = models.dcgan_discriminator(channels, batch_norm=False)
+    assert count(critic) == (16 * c + c) + (16 * c * 2 * c + 2 * c) + (49 * 2 * c + 1)
 
 
 def test_dcgan_names():
@@ -35,7 +37,8 @@ def test_dcgan_names():
         *["G.convtranspose1.weight", "G.batchnorm2.gamma", "G.batchnorm2.beta"],
         *["G.convtranspose2.weight", "G.convtranspose2.bias"],
     ]
-    names = [f"D.{layer}.{kind}" for layer in ("conv1", "conv2", "dense1") for kind in ("weight", "bias")]
+    names = ["conv1.weight", "conv1.bias", "conv2.weight", "batchnorm1.gamma", "batchnorm1.beta", "dense1.weight"]
+    names = [f"D.{name}" for name in [*names, "dense1.bias"]]
     assert [p.name for p in models.dcgan_discriminator(channels=2).parameters()] == names
 
 
@@ -57,7 +60,7 @@ def test_a_seed_says_all(make):
 
 @pytest.mark.parametrize(
     "net, shape",
-    [(models.dcgan_discriminator(channels=4), (8, 28, 28, 1)), (models.mlp(2, 16, 16, 1), (64, 2))],
+    [(models.dcgan_discriminator(channels=4, batch_norm=False), (8, 28, 28, 1)), (models.mlp(2, 16, 16, 1), (64, 2))],
     ids=["dcgan", "mlp"],
 )
 def test_discriminators_give_logits(net, shape):

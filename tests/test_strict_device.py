@@ -1,7 +1,7 @@
 """All of minigan on the strict stand-in for a GPU: the same numbers as on the CPU, and no waiting for the device.
 
-The stand-in refuses what CuPy refuses, and runs the reference primitives (`tests/strict_array.py`). What passes here uses
-nothing but CuPy's names, mixes no host array with the device's, and leaves every value on the device.
+The stand-in refuses what CuPy refuses, and runs the reference primitives (`tests/strict_array.py`). What passes here
+uses nothing but CuPy's names, mixes no host array with the device's, and leaves every value on the device.
 """
 
 import contextlib

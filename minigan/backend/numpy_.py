@@ -149,6 +149,39 @@ class NumpyBackend(Backend):
         split(combine, len(blocks), x.size)
         return g_x, g_gamma, g_beta
 
+    def leaky_relu(self, x, slope):
+        """max(x, slope·x) in blocks, where that is the same and memory is contiguous."""
+        if not (0 <= slope <= 1 and x.flags.c_contiguous):
+            return super().leaky_relu(x, slope)
+        out = np.empty_like(x)
+        flat_x, flat_out = x.reshape(-1), out.reshape(-1)
+
+        def activate(start, stop):
+            for piece in _blocks(start, stop):
+                scaled = np.multiply(flat_x[piece], slope, out=flat_out[piece]) if slope else 0.0  # 0·∞ is NaN
+                np.maximum(flat_x[piece], scaled, out=flat_out[piece])
+
+        split(activate, x.size, x.size)
+        return out
+
+    def leaky_relu_backward(self, g, x, slope):
+        """g·max(1 where x > 0 else 0, slope) in blocks: NumPy's `where` is several times slower than arithmetic."""
+        if not (0 <= slope <= 1 and x.flags.c_contiguous and g.flags.c_contiguous and g.dtype == x.dtype):
+            return super().leaky_relu_backward(g, x, slope)
+        out = np.empty_like(g)
+        flat_g, flat_x, flat_out = g.reshape(-1), x.reshape(-1), out.reshape(-1)
+
+        def propagate(start, stop):
+            for piece in _blocks(start, stop):
+                factor = flat_out[piece]
+                factor[...] = flat_x[piece] > 0
+                if slope:
+                    np.maximum(factor, slope, out=factor)
+                factor *= flat_g[piece]
+
+        split(propagate, x.size, x.size)
+        return out
+
     def adam(self, w, g, m, v, rate, beta1, beta2, eps):
         """Block by block, so that the ten passes over w, g, m and v find their numbers in the cache."""
 

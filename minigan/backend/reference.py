@@ -88,6 +88,16 @@ class Backend:
         g_x = (g - (g_beta + normal * g_gamma) / x.shape[0]) * (gamma * inv_std)
         return g_x, g_gamma, g_beta
 
+    # ---- activations ----------------------------------------------------------------------------------------------
+
+    def leaky_relu(self, x, slope):
+        """x where x > 0, else slope·x (and 0 for slope 0, also at −∞)."""
+        return self.xp.where(x > 0, x, slope * x if slope else 0.0)
+
+    def leaky_relu_backward(self, g, x, slope):
+        """g where x > 0, else slope·g."""
+        return self.xp.where(x > 0, g, slope * g if slope else 0.0)
+
     # ---- the optimiser's pass -------------------------------------------------------------------------------------
 
     def adam(self, w, g, m, v, rate, beta1, beta2, eps):

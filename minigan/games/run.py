@@ -90,8 +90,9 @@ class Run:
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, step, parts):
-        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}. Pending metrics go first,
-        so that whoever resumes here finds all those before.
+        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}.
+
+        Pending metrics go first, so that a run resumed here has no gap in them.
         """
         self.flush()
         arrays = {f"{name}/{key}": a for name, part in parts.items() for key, a in part.state_dict().items()}

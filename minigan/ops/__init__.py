@@ -3,9 +3,9 @@
 Functions take Tensors, arrays and Python numbers. Given no Tensor they compute plain arrays and record nothing.
 """
 
+from .. import backend
 from ..autodiff.tensor import Tensor
 from ..autodiff.vector_space import broadcast_to, sum_to
-from .. import backend
 from .convolution import conv, conv_transpose, conv_weight_gradient
 from .elementwise import (
     abs,

@@ -10,7 +10,7 @@ import math
 from ..autodiff.primitive import primitive
 from ..autodiff.tensor import Tensor
 from ..autodiff.vector_space import add
-from ..backend import is_array, xp
+from ..backend import is_array, of, xp
 
 __all__ = [
     "abs",
@@ -238,25 +238,23 @@ def _(g, x):
 @primitive
 def relu(x):
     """y = max(x, 0).    x̄ = ȳ where x > 0, else 0   (0 at 0)"""
-    return xp(x).maximum(x, 0.0)
+    return of(x).leaky_relu(x, 0.0)
 
 
 @relu.vjp("x")
-def _(g, out):
-    return g * (stop(out) > 0)
+def _(g, out, recorded):
+    return where(stop(out) > 0, g, 0.0) if recorded else of(g).leaky_relu_backward(g, out, 0.0)
 
 
 @primitive
 def _leaky_relu(x, *, slope):
     """y = x where x > 0, else slope·x.    x̄ = ȳ where x > 0, else slope·ȳ   (slope·ȳ at 0)"""
-    m, scaled = xp(x), slope * x
-    return m.maximum(x, scaled) if 0 <= slope <= 1 else m.where(x > 0, x, scaled)
+    return of(x).leaky_relu(x, slope)
 
 
 @_leaky_relu.vjp("x")
-def _(g, x, *, slope):
-    positive = (stop(x) > 0).astype(x.dtype)
-    return g * (xp(positive).maximum(positive, slope) if 0 <= slope <= 1 else positive * (1 - slope) + slope)
+def _(g, x, recorded, *, slope):
+    return where(stop(x) > 0, g, slope * g) if recorded else of(g).leaky_relu_backward(g, x, slope)
 
 
 def leaky_relu(x, slope=0.2):
