@@ -97,11 +97,7 @@ class Uses(ast.NodeVisitor):
 def complaint(path, call):
     """What is wrong with this use of the array module, or None."""
     head, _, last = path.rpartition(".")
-    if (
-        path in NAMES["host"]
-        or path in NAMES["class"]
-        or path in ("asnumpy", "linalg", "lib", "lib.stride_tricks")
-    ):
+    if path in NAMES["host"] or path in NAMES["class"] or path in ("asnumpy", "linalg", "lib", "lib.stride_tricks"):
         return None
     if head in NAMES["ufunc"]:
         return None if last in NAMES["ufunc"][head] else f"cupy.{head} cannot {last}"
@@ -127,12 +123,8 @@ def uses(source):
 @pytest.mark.parametrize("file", FILES, ids=where_is)
 def test_every_use_of_an_array_module_exists_in_cupy(file):
     found = uses(file.read_text(encoding="utf-8"))
-    wrong = [
-        f"{where_is(file)}:{line}: {why}" for line, p, call in found.found if (why := complaint(p, call))
-    ]
-    wrong += [
-        f"{where_is(file)}:{line}: a name computed at run time cannot be checked" for line in found.dynamic
-    ]
+    wrong = [f"{where_is(file)}:{line}: {why}" for line, p, call in found.found if (why := complaint(p, call))]
+    wrong += [f"{where_is(file)}:{line}: a name computed at run time cannot be checked" for line in found.dynamic]
     assert not wrong, "\n".join(wrong)
 
 
@@ -261,9 +253,7 @@ def cupy_mistakes(source):
 @pytest.mark.parametrize("file", FILES, ids=where_is)
 def test_what_is_taken_from_cupy_itself_exists(file):
     """`cupy.cuda.Device`, `cupy.ElementwiseKernel` … wherever a file imports CuPy by name."""
-    wrong = [
-        f"{where_is(file)}:{line}: {why}" for line, why in cupy_mistakes(file.read_text(encoding="utf-8"))
-    ]
+    wrong = [f"{where_is(file)}:{line}: {why}" for line, why in cupy_mistakes(file.read_text(encoding="utf-8"))]
     assert not wrong, "\n".join(wrong)
 
 

@@ -25,9 +25,7 @@ from minigan.data.download import SHA256
 from minigan.data.idx import NAMES, find, parse_images, read_bytes
 from minigan.data.mnist import EMBEDDED
 
-needs_full_mnist = pytest.mark.skipif(
-    not os.environ.get("MINIGAN_DATA"), reason="MINIGAN_DATA names no folder"
-)
+needs_full_mnist = pytest.mark.skipif(not os.environ.get("MINIGAN_DATA"), reason="MINIGAN_DATA names no folder")
 
 
 def idx(array, magic=None):
@@ -123,16 +121,12 @@ def test_no_source_but_download_touches_the_network(monkeypatch, tmp_path):
 
 
 def test_importing_the_package_imports_nothing_optional():
-    code = (
-        "import sys, minigan.data; print({'pooch', 'requests', 'tqdm', 'scipy', 'gzip'} & set(sys.modules))"
-    )
+    code = "import sys, minigan.data; print({'pooch', 'requests', 'tqdm', 'scipy', 'gzip'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a zip", "truncated", "spoilt"], ids=["empty", "text", "cut", "flipped"]
-)
+@pytest.mark.parametrize("content", [b"", b"not a zip", "truncated", "spoilt"], ids=["empty", "text", "cut", "flipped"])
 def test_broken_embedded_archive(monkeypatch, tmp_path, content):
     whole = embedding.archive({"test_images": small_data(3)[0], "test_labels": small_data(3)[1]})
     middle = len(whole) // 2

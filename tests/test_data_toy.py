@@ -83,9 +83,7 @@ def test_swiss_roll_without_noise_is_the_spiral():
     np.testing.assert_allclose(7.5 * points, np.stack([t * np.cos(t), t * np.sin(t)], axis=1), atol=1e-4)
     u = (t / np.pi - 1.5) / 3  # uniform on [0, 1]
     assert -1e-6 < u.min() < 0.001 and 0.999 < u.max() < 1 + 1e-6
-    assert np.abs(np.sort(u) - np.linspace(0, 1, N)).max() < 1.95 / np.sqrt(
-        N
-    )  # Kolmogorov-Smirnov, p = 0.001
+    assert np.abs(np.sort(u) - np.linspace(0, 1, N)).max() < 1.95 / np.sqrt(N)  # Kolmogorov-Smirnov, p = 0.001
 
 
 def test_swiss_roll_noise_is_in_the_units_of_the_points():
@@ -101,9 +99,7 @@ def test_mixture_1d_has_the_moments_of_its_formula():
     variance = weights @ (stds**2 + means**2) - mean**2
     assert x.mean() == pytest.approx(mean, abs=5 * np.sqrt(variance / N))
     assert x.var() == pytest.approx(variance, rel=0.03)
-    assert (np.abs(x + 2) < 0.5).mean() == pytest.approx(
-        0.2, abs=0.0125
-    )  # the first component, nearly alone there
+    assert (np.abs(x + 2) < 0.5).mean() == pytest.approx(0.2, abs=0.0125)  # the first component, nearly alone there
 
 
 def test_mixture_1d_defaults_and_zero_weight():

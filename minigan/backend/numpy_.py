@@ -10,14 +10,13 @@ import numpy as np
 from .reference import Backend
 from .threads import split
 
-BLOCK = 2**15  # elements of a block: 128 KiB of float32, a few of which fit into a core's second-level cache
+BLOCK = 2**16  # elements of a block: 256 KiB of float32, a few of which fit into a core's second-level cache
 
 
-def _blocks(start, stop, width=1):
-    """Slices of rows from start to stop, each about BLOCK numbers of ``width`` a row."""
+def _blocks(rows, width=1):
+    """Slices that cover ``rows`` rows of ``width`` numbers, each about BLOCK numbers."""
     step = max(1, BLOCK // max(1, width))
-    for first in range(start, stop, step):
-        yield slice(first, min(first + step, stop))
+    return [slice(first, first + step) for first in range(0, rows, step)]
 
 
 class NumpyBackend(Backend):
@@ -97,56 +96,38 @@ class NumpyBackend(Backend):
         return out
 
     def batch_norm(self, x, gamma, beta, eps):
-        """The deviations block by block, never in a full-sized temporary; y = x·scale + shift in two passes."""
+        """The deviations block by block, never in a full-sized temporary; y = (x − μ)·scale + β in place."""
         m, c = x.shape
         mean = self.sum_rows(x) / m
-        blocks = list(_blocks(0, m, c))
-        squares = np.empty((len(blocks), c), x.dtype)
         out = np.empty_like(x)
-
-        def deviations(start, stop):
-            for i in range(start, stop):
-                d = x[blocks[i]] - mean
-                np.einsum("ij,ij->j", d, d, out=squares[i])
-
-        split(deviations, len(blocks), x.size)
-        var = squares.sum(0) / m
+        var = np.zeros(c, x.dtype)
+        for rows in _blocks(m, c):
+            d = x[rows] - mean
+            var += np.einsum("ij,ij->j", d, d)
+        var /= m
         scale = gamma / np.sqrt(var + eps)
-
-        def normalise(start, stop):
-            for i in range(start, stop):
-                d = np.subtract(x[blocks[i]], mean, out=out[blocks[i]])
-                d *= scale
-                d += beta
-
-        split(normalise, len(blocks), x.size)
+        for rows in _blocks(m, c):
+            y = np.subtract(x[rows], mean, out=out[rows])
+            y *= scale
+            y += beta
         return out, mean, var
 
     def batch_norm_backward(self, g, x, gamma, mean, inv_std):
         """Σ ȳ·(x − μ) block by block, then x̄ as a combination of ȳ and x − μ, in place, block by block."""
         m, c = x.shape
-        blocks = list(_blocks(0, m, c))
-        products = np.empty((len(blocks), c), x.dtype)
         g_x = np.empty_like(x)
-
-        def correlate(start, stop):
-            for i in range(start, stop):
-                d = np.subtract(x[blocks[i]], mean, out=g_x[blocks[i]])
-                np.einsum("ij,ij->j", g[blocks[i]], d, out=products[i])
-
-        split(correlate, len(blocks), x.size)
-        g_beta, g_gamma = self.sum_rows(g), products.sum(0) * inv_std
+        products = np.zeros(c, x.dtype)
+        for rows in _blocks(m, c):
+            d = np.subtract(x[rows], mean, out=g_x[rows])
+            products += np.einsum("ij,ij->j", g[rows], d)
+        g_beta, g_gamma = self.sum_rows(g), products * inv_std
         slope, level, scale = g_gamma * inv_std / m, g_beta / m, gamma * inv_std
-
-        def combine(start, stop):
-            for i in range(start, stop):
-                d = g_x[blocks[i]]  # x − μ, from the pass before
-                d *= slope
-                d += level
-                np.subtract(g[blocks[i]], d, out=d)
-                d *= scale
-
-        split(combine, len(blocks), x.size)
+        for rows in _blocks(m, c):
+            d = g_x[rows]  # x − μ, from the pass before
+            d *= slope
+            d += level
+            np.subtract(g[rows], d, out=d)
+            d *= scale
         return g_x, g_gamma, g_beta
 
     def leaky_relu(self, x, slope):
@@ -155,13 +136,9 @@ class NumpyBackend(Backend):
             return super().leaky_relu(x, slope)
         out = np.empty_like(x)
         flat_x, flat_out = x.reshape(-1), out.reshape(-1)
-
-        def activate(start, stop):
-            for piece in _blocks(start, stop):
-                scaled = np.multiply(flat_x[piece], slope, out=flat_out[piece]) if slope else 0.0  # 0·∞ is NaN
-                np.maximum(flat_x[piece], scaled, out=flat_out[piece])
-
-        split(activate, x.size, x.size)
+        for piece in _blocks(x.size):
+            scaled = np.multiply(flat_x[piece], slope, out=flat_out[piece]) if slope else 0.0  # 0·∞ is NaN
+            np.maximum(flat_x[piece], scaled, out=flat_out[piece])
         return out
 
     def leaky_relu_backward(self, g, x, slope):
@@ -170,36 +147,28 @@ class NumpyBackend(Backend):
             return super().leaky_relu_backward(g, x, slope)
         out = np.empty_like(g)
         flat_g, flat_x, flat_out = g.reshape(-1), x.reshape(-1), out.reshape(-1)
-
-        def propagate(start, stop):
-            for piece in _blocks(start, stop):
-                factor = flat_out[piece]
-                factor[...] = flat_x[piece] > 0
-                if slope:
-                    np.maximum(factor, slope, out=factor)
-                factor *= flat_g[piece]
-
-        split(propagate, x.size, x.size)
+        for piece in _blocks(x.size):
+            factor = flat_out[piece]
+            factor[...] = flat_x[piece] > 0
+            if slope:
+                np.maximum(factor, slope, out=factor)
+            factor *= flat_g[piece]
         return out
 
     def adam(self, w, g, m, v, rate, beta1, beta2, eps):
         """Block by block, so that the ten passes over w, g, m and v find their numbers in the cache."""
-
-        def update(start, stop):
-            scratch = np.empty(min(BLOCK, stop - start), w.dtype)
-            for piece in _blocks(start, stop):
-                wp, gp, mp, vp = w[piece], g[piece], m[piece], v[piece]
-                t = np.subtract(gp, mp, out=scratch[: len(wp)])
-                t *= 1 - beta1
-                mp += t
-                np.multiply(gp, gp, out=t)
-                t -= vp
-                t *= 1 - beta2
-                vp += t
-                np.sqrt(vp, out=t)
-                t += eps
-                np.divide(mp, t, out=t)
-                t *= rate
-                wp -= t
-
-        split(update, w.size, w.size)
+        scratch = np.empty(min(BLOCK, w.size), w.dtype)
+        for piece in _blocks(w.size):
+            wp, gp, mp, vp = w[piece], g[piece], m[piece], v[piece]
+            t = np.subtract(gp, mp, out=scratch[: len(wp)])
+            t *= 1 - beta1
+            mp += t
+            np.multiply(gp, gp, out=t)
+            t -= vp
+            t *= 1 - beta2
+            vp += t
+            np.sqrt(vp, out=t)
+            t += eps
+            np.divide(mp, t, out=t)
+            t *= rate
+            wp -= t

@@ -60,7 +60,9 @@ class EMA:
         }
 
     def load_state_dict(self, state):
-        """Take over a `state_dict`. Raises `ShapeError` when the size differs."""
+        """Take over a `state_dict`. Raises `ShapeError` when names or sizes differ; then nothing has changed."""
+        if set(state) != {"mean", "steps"}:
+            raise ShapeError(f"this state does not fit EMA: expected mean and steps, got {', '.join(sorted(state))}")
         if np.shape(state["mean"]) != self.flat.data.shape:
             raise ShapeError(f"this average has {np.size(state['mean'])} numbers, the network {self.flat.data.size}")
         self.flat.data[...] = backend.of(self.flat.data).asarray(state["mean"], self.flat.data.dtype)
