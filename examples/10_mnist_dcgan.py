@@ -40,14 +40,14 @@ def build(config):
 
 
 def main():
-    parser = options(__doc__, steps=1000, quick=30)
+    parser = options(__doc__, steps=2500, quick=30)
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder (its own settings hold)")
     parser.add_argument("--checkpoint-every", type=positive, default=100, metavar="STEPS", help="default 100")
-    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--batch-size", type=positive, default=32)
     parser.add_argument("--channels", type=positive, default=32, help="of the networks' widest image layer, halved")
     parser.add_argument("--latent-dim", type=positive, default=100)
     parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--ema", type=float, default=0.99, help="decay of the generator's averaged weights")
+    parser.add_argument("--ema", type=float, default=0.995, help="decay of the generator's averaged weights")
     parser.add_argument(
         "--data", default="embedded", help="embedded (10,000 digits), a folder of IDX files, or download"
     )

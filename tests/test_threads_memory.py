@@ -148,7 +148,7 @@ def test_results_do_not_depend_on_the_number_of_threads(hands, monkeypatch):
         ({"MINIGAN_THREADS": "0"}, lambda cores: 1),
         ({"MINIGAN_THREADS": "all"}, lambda cores: cores),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_the_number_of_threads_comes_from_the_environment(monkeypatch, variables, expected):
     for name in ("MINIGAN_THREADS", "OMP_NUM_THREADS"):
