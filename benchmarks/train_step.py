@@ -16,7 +16,6 @@ rounds. Peak memory is what a fresh process adds in ten steps.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -33,7 +32,6 @@ def minigan_step(workload):
 
     import minigan as mg
 
-    mg.backend.keep_memory()
     rng = np.random.default_rng(0)
 
     def normal(*shape):
@@ -163,7 +161,7 @@ def gemm_floor(step):
         step()
     finally:
         NumpyBackend.gemm = own
-    rng, cache = np.random.default_rng(0), {}
+    rng, cache, library = np.random.default_rng(0), {}, NumpyBackend()
 
     def operand(shape):
         return cache.setdefault(shape, rng.standard_normal(shape, dtype=np.float32))
@@ -174,12 +172,11 @@ def gemm_floor(step):
         m, k = a[::-1] if ta else a
         n = b[0] if tb else b[1]
         flops += 2 * m * k * n
-        out = np.empty((m, n), np.float32)
-        products.append((operand(a).T if ta else operand(a), operand(b).T if tb else operand(b), out))
+        products.append((operand(a), operand(b), ta, tb))
 
     def floor():
-        for a, b, out in products:
-            np.matmul(a, b, out=out)
+        for product in products:
+            library.gemm(*product)
 
     return floor, flops
 
@@ -223,14 +220,25 @@ def peak_memory(name, workload, threads):
 def peak_worker(name, workload):
     """Print how much the process's peak grows in ten steps."""
     step = make(name, workload)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory("VmRSS")
     for _ in range(10):
         step()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+    print(json.dumps(memory("VmHWM") - before))
+
+
+def memory(field):
+    """A field of this process's memory in bytes: VmRSS (resident now) or VmHWM (its peak). Linux only: else NaN."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith(field))
+    except OSError:
+        return float("nan")
 
 
 def report(workload, repeats, threads):
     """Measure one workload and print its rows."""
+    from minigan.backend.threads import in_charge
+
     try:
         import torch
 
@@ -241,7 +249,8 @@ def report(workload, repeats, threads):
         peers = []
     candidates = {name: make(name, workload) for name in ["minigan", *peers]}
     floor, flops = gemm_floor(candidates["minigan"])
-    times = measure(candidates | {"GEMMs alone": floor}, repeats, 20 if workload == "toy" else 1)
+    with in_charge():
+        times = measure(candidates | {"GEMMs alone": floor}, repeats, 20 if workload == "toy" else 1)
     own = times["minigan"]
     print(f"\n{workload}: {flops / 1e9:.2f} GFLOP in matrix products")
     for name, values in times.items():
@@ -265,12 +274,19 @@ def main():
     args = parser.parse_args()
     if unknown := set(args.workloads) - set(WORKLOADS):
         parser.error(f"unknown workload {sorted(unknown)}; choose from {', '.join(WORKLOADS)}")
-    if args.memory_of:
-        peak_worker(args.memory_of, args.workloads[0])
-        return
     import numpy as np
 
+    from minigan.backend import keep_memory
+    from minigan.backend.threads import in_charge
+
+    if args.memory_of:
+        keep_memory()
+        with in_charge():
+            peak_worker(args.memory_of, args.workloads[0])
+        return
+
     print(f"NumPy {np.__version__}, {args.threads} threads; median [min … max] of {args.repeats} interleaved rounds")
+    keep_memory()  # as the training loop does; it serves both libraries
     for workload in args.workloads:
         report(workload, args.repeats, args.threads)
 

@@ -216,3 +216,75 @@ def test_kept_memory_is_not_faulted_in_again():
         pytest.skip("the C library here is not glibc")
     (kept,), (returned,) = fresh(FAULTS), fresh(FAULTS, MINIGAN_KEEP_MEMORY="0")
     assert int(kept) < 0.2 * int(returned)
+
+
+# ---- BLAS's threads -------------------------------------------------------------------------------------------------
+
+
+def blas_threads():
+    """The number of threads of every OpenBLAS in this process."""
+    return [count() for count, _ in threads._openblas()]
+
+
+@pytest.fixture
+def openblas():
+    """Each OpenBLAS with two threads of its own; skipped where NumPy has another BLAS."""
+    found = threads._openblas()
+    if not found:
+        pytest.skip("NumPy does not use OpenBLAS here")
+    before = blas_threads()
+    for _, use in found:
+        use(2)
+    yield
+    for (_, use), number in zip(found, before):
+        use(number)
+
+
+def test_in_charge_takes_blas_threads_away_and_gives_them_back(openblas):
+    with pytest.raises(ZeroDivisionError), threads.in_charge():
+        assert set(blas_threads()) == {1} and threads.blas_is_single
+        with threads.in_charge():  # nested: the inner one changes nothing
+            pass
+        assert set(blas_threads()) == {1} and threads.blas_is_single
+        raise ZeroDivisionError
+    assert set(blas_threads()) == {2} and not threads.blas_is_single
+
+
+def test_blas_may_keep_its_threads(openblas, monkeypatch):
+    monkeypatch.setenv("MINIGAN_THREADS", "blas")
+    with threads.in_charge():
+        assert set(blas_threads()) == {2} and not threads.blas_is_single
+
+
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+def test_a_large_product_is_split_and_right(openblas, hands, monkeypatch, ta, tb):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((700, 513), dtype="float32"), rng.standard_normal((513, 301), dtype="float32")
+    given = (a.T if ta else a).copy(), (b.T if tb else b).copy()
+    parts = []
+    original = threads.split
+    monkeypatch.setattr(backend.numpy_, "split", lambda *args: (parts.append(args[2]), original(*args)))
+    hands(3)
+    with threads.in_charge():
+        product = backend.get("cpu").gemm(*given, ta, tb)
+    assert parts and parts[0] >= threads.SMALLEST
+    np.testing.assert_allclose(product, a.astype(float) @ b.astype(float), rtol=1e-4, atol=1e-3)
+
+
+def test_play_takes_charge_and_leaves_blas_as_it_was(openblas):
+    seen = []
+
+    class Watch(mg.games.Callback):
+        def after(self, moment):
+            seen.append(threads.blas_is_single)
+
+    class Still(mg.games.Game):
+        players = {}
+
+    class Nobody:
+        def step(self, game, step):
+            return {}
+
+    mg.games.play(Still(), Nobody(), 2, [Watch()])
+    assert seen == [True, True] and set(blas_threads()) == {2}

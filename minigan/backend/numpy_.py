@@ -1,12 +1,13 @@
 """NumPy on the CPU: the reference primitives, and faster ones where it was measured to matter.
 
 Three ideas serve throughout: give BLAS what it can do (sums are products with ones), work through large arrays in
-blocks that stay in the cache while several passes go over them, and split what is left between the cores
+blocks that stay in the cache while several passes go over them, and split large products and copies between the cores
 (`threads.split`).
 """
 
 import numpy as np
 
+from . import threads
 from .reference import Backend
 from .threads import split
 
@@ -28,6 +29,19 @@ class NumpyBackend(Backend):
     def to_host(self, a):
         """The array itself: the CPU is the host."""
         return a
+
+    def gemm(self, a, b, ta=False, tb=False):
+        """BLAS; a large product's rows in as many threads as there are, when those threads are ours to give."""
+        if not threads.blas_is_single:
+            return super().gemm(a, b, ta, tb)
+        a, b = a.T if ta else a, b.T if tb else b
+        out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
+
+        def multiply(start, stop):
+            np.matmul(a[start:stop], b, out=out[start:stop])
+
+        split(multiply, a.shape[0], a.size * b.shape[1] // 256)
+        return out
 
     def sum_rows(self, a):
         """A matrix-vector product with ones: BLAS streams the matrix once, at memory speed."""

@@ -1,15 +1,20 @@
-"""Two hands for laying out the columns of a convolution.
+"""Two hands for large matrix products and for laying out the columns of a convolution.
 
-NumPy lets go of Python's global lock inside its loops, and BLAS brings its own threads to matrix products; the copies
-between them run on one core unless somebody splits them. `split` does, over the batch: every number is computed by the
-same operations as before, so results do not depend on the number of threads. It pays for few, long copies only: passes
-that go through the cache block by block (batch norm, the optimiser) were measured slower in two threads than in one,
-which spend their time handing the lock to each other.
+NumPy lets go of Python's global lock inside its loops and inside BLAS, so that two threads of Python can each work on
+their own rows of a result. `split` does that for what is large enough. While it is in charge (`in_charge`), OpenBLAS
+is told to use one thread of its own: its idle threads spin for a while after each product, in the way of the copies
+that come next, and when another process wants a core they make a product ten times slower, where waiting threads of
+Python only share the machine.
+
+It pays for few, long pieces of work. Passes that go through the cache block by block (batch norm, the optimiser) were
+measured slower in two threads than in one, because they spend their time handing the lock to each other.
 """
 
+import ctypes
 import os
+from contextlib import contextmanager
 
-SMALLEST = 2**17  # elements; below this a thread costs more than it brings
+SMALLEST = 2**17  # numbers to move, or 2**8 multiplications each: below this a thread costs more than it brings
 
 
 def _available():
@@ -19,6 +24,7 @@ def _available():
 
 
 threads = _available()  # the number in use; MINIGAN_THREADS (or OMP_NUM_THREADS) sets it
+blas_is_single = False  # has `in_charge` found an OpenBLAS and taken its threads away?
 _pool = None
 
 
@@ -26,7 +32,7 @@ def split(work, rows, size):
     """Call ``work(start, stop)`` for contiguous ranges that cover ``range(rows)``, at once on the available threads.
 
     ``size``: how many numbers the whole work touches; little work is done in one call. ``work`` must only write to its
-    own rows.
+    own rows. Raises what ``work`` raised, after all threads have stopped.
     """
     global _pool
     parts = min(threads, rows)
@@ -45,3 +51,41 @@ def split(work, rows, size):
         failures = [other.exception() for other in others]
     for failure in filter(None, failures):
         raise failure
+
+
+@contextmanager
+def in_charge():
+    """Inside, OpenBLAS works with one thread and large products are split here; afterwards all is as it was.
+
+    Where NumPy's BLAS is another library (or not to be found, outside Linux), it keeps its own threads and nothing
+    changes. So it does with MINIGAN_THREADS=blas.
+    """
+    global blas_is_single
+    found = [] if blas_is_single or os.environ.get("MINIGAN_THREADS") == "blas" else _openblas()
+    before = [count() for count, _ in found]
+    try:
+        for _, use in found:
+            use(1)
+        blas_is_single = blas_is_single or bool(found)
+        yield
+    finally:
+        for (_, use), number in zip(found, before):
+            use(number)
+        if found:
+            blas_is_single = False
+
+
+def _openblas():
+    """[(get the number of threads, set it)] of the OpenBLAS libraries that this process has loaded."""
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = {line.split()[-1] for line in maps if "openblas" in line}
+    except OSError:
+        return []
+    found = []
+    for library in map(ctypes.CDLL, sorted(paths)):
+        for name in ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads"):
+            if hasattr(library, name.format("set")):
+                found.append((getattr(library, name.format("get")), getattr(library, name.format("set"))))
+                break
+    return found

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .. import backend
+from ..backend import threads
 
 
 @dataclass
@@ -50,7 +51,7 @@ def play(game, solver, steps, callbacks=(), start=0):
     """
     backend.keep_memory()
     pending, moment = [], Moment(start, steps, {}, game, solver)
-    with _interruptible() as interrupted:
+    with threads.in_charge(), _interruptible() as interrupted:
         for step in range(start, steps):
             losses = {player: loss.data for player, loss in solver.step(game, step).items()}
             moment = Moment(step + 1, steps, losses, game, solver, interrupted())
