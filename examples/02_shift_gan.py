@@ -85,7 +85,6 @@ def main():
         Batches(real, 256, args.seed),
         1,
         seed=args.seed,
-        device=args.device,
     )
     solver = Alternating({name: mg.optim.SGD(p, lr=0.05) for name, p in game.players.items()})
     watch = Watch(game)

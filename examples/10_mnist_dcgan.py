@@ -29,7 +29,7 @@ def build(config):
     G = dcgan_generator(config["latent_dim"], config["channels"], seed=config["seed"]).to(config["device"])
     D = dcgan_discriminator(config["channels"], seed=config["seed"]).to(config["device"])
     data = Batches(mnist("train", config["data"]).images, config["batch_size"], config["seed"])
-    game = GAN(G, D, data, config["latent_dim"], "non_saturating", config["seed"], config["device"])
+    game = GAN(G, D, data, config["latent_dim"], "non_saturating", config["seed"])
     optimizers = {
         "D": mg.optim.Adam(D.parameters(), lr=config["lr"], beta1=0.5),
         "G": mg.optim.Adam(G.parameters(), lr=config["lr"], beta1=0.5),

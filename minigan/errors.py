@@ -110,3 +110,19 @@ def message(what, *, operands=(), scope="", site=None, fix=None, more=()):
     if fix:
         lines.append(f"  Fix: {fix}")
     return "\n".join(lines)
+
+
+def explained(name, error, operands, scope):
+    """The error to raise for what the array library said about function ``name``: of our kind, with the operands."""
+    from .backend import device_of, is_array
+
+    arrays = [getattr(a, "data", a) if hasattr(a, "node") else a for _, a in operands]
+    devices = {device_of(a) for a in arrays if is_array(a)}
+    if len(devices) > 1:
+        what = f"{name}: operands on different devices, {' and '.join(sorted(devices))}"
+        fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
+        return DeviceError(message(what, operands=operands, scope=scope, fix=fix))
+    fix = "make all operands numbers, arrays or Tensors" if isinstance(error, TypeError) else None
+    kinds = {TypeError: DTypeError, ValueError: ShapeError, IndexError: IndexingError}
+    kind = next(kind for caught, kind in kinds.items() if isinstance(error, caught))
+    return kind(message(f"{name}: {error}", operands=operands, scope=scope, fix=fix))

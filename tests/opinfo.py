@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import minigan as mg
 from minigan import ops
 from minigan.autodiff.vector_space import broadcast_to, sum_to
+from minigan.ops import elementwise
 from tests import oracles as slow
 from tests.strategies import (
     arrays,
@@ -64,6 +65,13 @@ def binary(*kinds):
 def _where(draw):
     condition, x, y = draw(broadcastable(3))
     return (draw(arrays(x)), draw(arrays(y))), {"condition": draw(arrays(condition)) > 0}
+
+
+@st.composite
+def _gates(draw):
+    shape = draw(shapes())
+    slope = draw(st.sampled_from((0.0, 0.2, 1.5)))
+    return (draw(arrays(shape)),), {"gate": draw(arrays(shape)) > 0, "slope": slope}
 
 
 @st.composite
@@ -243,6 +251,14 @@ PIECEWISE = [
         "leaky_relu",
         each(lambda x, slope=0.2: x if x > 0 else slope * x),
         unary("nonzero", slope=st.sampled_from((0.0, 0.2, 1.0, 1.5, -0.5))),
+    ),
+    op(
+        "leaky_relu/gate",
+        lambda g, gate, slope: each(lambda a, b: a if b else slope * a)(g, gate),
+        _gates(),
+        fn=lambda g, gate, slope: elementwise._gate(g, gate, slope=slope),
+        primitives=("gate",),
+        linear_in=(0,),
     ),
     op("maximum", each(lambda x, y: x if x > y else y), binary("even", "odd")),
     op("minimum", each(lambda x, y: x if x < y else y), binary("even", "odd")),

@@ -138,9 +138,41 @@ def test_a_rule_that_ignores_its_cotangent():
     caught(op(lambda x: x * x, x=lambda g, x: 2.0 * x), draw(4), by="0")
 
 
-def test_a_missing_rule_is_a_zero_gradient():
+def test_a_missing_rule_is_an_error_not_a_zero_gradient():
     half = op(lambda x, y: x * y, x=lambda g, y: g * y)
-    caught(half, draw(3), draw(3, seed=1), by=r"1 \('y'\)")
+    with pytest.raises(mg.GradientError, match="no VJP for 'y'"):
+        mg.check_grad(half, draw(3), draw(3, seed=1))
+    x = mg.tensor(draw(3), requires_grad=True)
+    assert mg.grad(mg.sum(half(x, draw(3))), x)[0].shape == (3,)  # a constant y needs no rule
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"z": lambda g: g},  # no such argument
+        {"x": lambda g, q: g * q},  # no such thing to keep
+        {"x": lambda g, *, axis: g},  # no such parameter
+    ],
+)
+def test_a_rule_that_cannot_run_is_refused_when_it_is_registered(rules):
+    with pytest.raises(ValueError, match="unknown, or registered twice"):
+        op(lambda x, y: x * y, **rules)
+
+
+def test_a_rule_is_registered_once():
+    twice = op(lambda x: x * x, x=lambda g, x: g * x)
+    with pytest.raises(ValueError, match="registered twice"):
+        twice.vjp("x")(lambda g, x: g * x)
+
+
+def test_defaults_of_a_primitive_reach_its_rules():
+    @mg.primitive
+    def scaled_by(x, *, k=2.0):
+        return x * k
+
+    scaled_by.vjp("x")(lambda g, *, k: g * k)
+    assert mg.check_grad(scaled_by, draw(3)) < 1e-6
+    assert mg.check_grad(lambda x: scaled_by(x, k=3.0), draw(3)) < 1e-6
 
 
 def test_the_second_argument_alone_is_blamed():

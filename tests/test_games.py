@@ -282,6 +282,9 @@ class Diary(Callback):
     def finish(self, moment):
         self.pages.append((self.name, "finish", moment.step, moment.interrupted))
 
+    def abort(self, moment):
+        self.pages.append((self.name, "abort", moment.step))
+
 
 def test_play_plays_calls_and_records():
     game, pages = Bilinear(), []
@@ -296,8 +299,8 @@ def test_play_plays_calls_and_records():
     assert seen == [2, 3, 4]
     assert pages[:6] == [(name, step) for step in (3, 4, 5) for name in "ab"]
     assert pages[6:] == [("a", "finish", 5, False), ("b", "finish", 5, False)]
-    assert trajectory["step"] == [3, 4, 5] and not trajectory.interrupted
-    assert all(type(r["loss/x"]) is float and set(r) == {"step", "loss/x", "loss/y"} for r in trajectory.records)
+    assert trajectory["step"] == [3, 4, 5] and not trajectory.interrupted and len(trajectory) == 3
+    assert set(trajectory.columns) == {"step", "loss/x", "loss/y"} and type(trajectory["loss/x"][0]) is float
     with pytest.raises(KeyError):
         trajectory["loss/D"]
 
@@ -305,14 +308,14 @@ def test_play_plays_calls_and_records():
 def test_play_of_a_gan_has_its_readings_too():
     game = small_gan()
     trajectory = play(game, Alternating({name: Adam(p) for name, p in game.players.items()}), 2)
-    assert set(trajectory.records[1]) == {"step", "loss/D", "loss/G", "D(real)", "D(fake)"}
+    assert set(trajectory.columns) == {"step", "loss/D", "loss/G", "D(real)", "D(fake)"}
     assert 0 < trajectory["D(real)"][1] < 1
 
 
 def test_nothing_left_to_play_still_finishes():
     pages = []
     trajectory = play(Bilinear(), None, 4, [Diary("a", pages)], start=4)
-    assert trajectory.records == [] and pages == [("a", "finish", 4, False)]
+    assert len(trajectory) == 0 and pages == [("a", "finish", 4, False)]
 
 
 def test_the_progress_bar_counts_and_names(capsys):
@@ -328,7 +331,8 @@ def test_an_error_in_a_round_is_passed_on_and_the_handlers_are_back():
     game.losses = lambda batch: 1 / 0
     with pytest.raises(ZeroDivisionError):
         play(game, Alternating(moves(game)), 3, [Diary("a", pages)])
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before and pages == []
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    assert pages == [("a", "abort", 0)]
 
 
 class Pressing(Bilinear):
@@ -361,7 +365,7 @@ def test_a_second_ctrl_c_stops_at_once():
     game, pages = Pressing(3, [signal.SIGINT, signal.SIGINT]), []
     with pytest.raises(KeyboardInterrupt):
         play(game, Alternating(moves(game)), 10, [Diary("a", pages)])
-    assert pages == [("a", 1), ("a", 2)] and signal.getsignal(signal.SIGINT) is before
+    assert pages == [("a", 1), ("a", 2), ("a", "abort", 2)] and signal.getsignal(signal.SIGINT) is before
 
 
 def test_play_outside_the_main_thread():

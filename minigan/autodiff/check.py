@@ -34,6 +34,8 @@ def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0)
     rng = np.random.default_rng(seed)
     points = [np.array(a, dtype=np.float64) if np.asarray(a).dtype.kind == "f" else np.asarray(a) for a in arrays]
     free = [i for i, p in enumerate(points) if p.dtype == np.float64]
+    if not free:
+        raise TypeError("check_grad: no argument is floating; write 1.0 instead of 1, or pass array.astype(float)")
     names = _argument_names(fn, len(points))
     worst = 0.0
     for _ in range(directions):

@@ -14,7 +14,7 @@ from operator import attrgetter
 from .. import backend
 from ..errors import FreedError, GradientError, ShapeError, StaleError, call_site, in_scope, label, message
 from .modes import enable_grad, no_grad, state
-from .node import Node
+from .node import Node, Origin
 from .tensor import Tensor
 from .vector_space import add, sum_to
 
@@ -121,12 +121,11 @@ def _run(roots, order, targets, create_graph, retain_graph):
                     g = _call_hooks(node, g, create_graph)
                     if node in kept:
                         cotangents[node] = g
-                        owned.discard(node)
                 if node.op is None:
                     continue
                 _check_alive(node)
                 if create_graph:
-                    state.origin = node
+                    state.origin = Origin(node.op, node.scope, node.site, node.origin)
                 _step(node, g, needed, cotangents, owned, create_graph)
                 if not retain:
                     node.saved, node.freed_by = None, user
@@ -193,9 +192,12 @@ def _check_alive(node):
 
 def _call_hooks(node, g, recorded):
     for hook in node.hooks:
-        replacement = hook(g if recorded else Tensor(g))
-        if replacement is not None:
-            g = replacement if recorded else replacement.data
+        new = hook(g if recorded else Tensor(g))
+        if new is not None:
+            if type(new) is not Tensor or new.shape != g.shape or new.dtype != g.dtype:
+                what = f"a hook must return None or a Tensor like the gradient, {g.shape} {g.dtype}"
+                raise ShapeError(message(what, operands=[("returned", new)]))
+            g = new if recorded else new.data.copy()
     return g
 
 

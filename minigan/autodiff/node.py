@@ -6,11 +6,13 @@ owns its node, so the graph dies with its last Tensor by reference counting alon
 
 import itertools
 import weakref
+from collections import namedtuple
 
 from ..errors import call_site
 from .modes import state
 
 _counter = itertools.count()
+Origin = namedtuple("Origin", "op scope site origin")  # of a node made by a VJP: what that VJP differentiated
 
 
 class Node:

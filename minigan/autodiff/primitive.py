@@ -23,7 +23,7 @@ again from the saved inputs.
 """
 
 from .. import backend
-from ..errors import DeviceError, DTypeError, IndexingError, MiniganError, ShapeError, message
+from ..errors import DTypeError, GradientError, MiniganError, explained, message
 from .modes import state
 from .node import Node
 from .tensor import Tensor
@@ -31,16 +31,16 @@ from .tensor import Tensor
 registry = {}  # name → Primitive; the tests hold every entry to its record
 
 _HAS_ARGS, _HAS_KWARGS = 0x04, 0x08  # flags of a code object
+_EXTRAS = ("out", "aux", "shapes", "needs", "recorded")  # what a rule may ask for besides arguments and their shapes
 
 
 class Rule:
     """One VJP: ``fn(g, …)`` gives the gradients of the arguments numbered ``targets`` (a tuple if they are several)."""
 
-    def __init__(self, fn, targets, arguments):
+    def __init__(self, fn, names, targets, arguments, keywords):
         code = fn.__code__
-        self.fn, self.targets = fn, targets
+        self.fn, self.names, self.targets, self.keywords = fn, names, targets, keywords
         self.wants = code.co_varnames[1 : code.co_argcount]
-        self.keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.all_keywords = bool(code.co_flags & _HAS_KWARGS)
         self.saves = {name for name in self.wants if name in arguments or name in ("out", "aux")}
         self.plain = self.saves == set(self.wants) and not self.keywords and not self.all_keywords
@@ -87,8 +87,9 @@ class Primitive:
         self.arguments = code.co_varnames[: code.co_argcount] or code.co_varnames[named : named + 1]
         self.rules = []
         self._plans = {}  # which parents need gradients → which rules run, what they save
-        if self.name in registry:
-            raise ValueError(f"a primitive named {self.name!r} exists already")
+        self.params = code.co_varnames[code.co_argcount : named]
+        if self.name in registry and registry[self.name].__module__ != self.__module__:
+            raise ValueError(f"a primitive named {self.name!r} exists already, in {registry[self.name].__module__}")
         registry[self.name] = self
 
     def __repr__(self):
@@ -98,8 +99,18 @@ class Primitive:
         """Decorator: register the VJP rule of the arguments named ``targets``."""
 
         def add(fn):
+            code = fn.__code__
+            keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+            known = {*self.arguments, *(f"{name}_shape" for name in self.arguments), *_EXTRAS}
+            wrong = {*code.co_varnames[1 : code.co_argcount]} - known | {*targets} - {*self.arguments}
+            wrong |= {*keywords} - {*self.params} | {t for t in targets for r in self.rules if t in r.names}
+            if wrong:
+                what = f"{self.name}.vjp: {', '.join(sorted(wrong))} unknown, or registered twice. Arguments: "
+                raise ValueError(
+                    what + f"{', '.join(self.arguments)}; keyword-only: {', '.join(self.params) or 'none'}"
+                )
             numbers = None if self.variadic else tuple(self.arguments.index(name) for name in targets)
-            self.rules.append(Rule(fn, numbers, self.arguments))
+            self.rules.append(Rule(fn, targets, numbers, self.arguments, keywords))
             return fn
 
         return add
@@ -109,6 +120,10 @@ class Primitive:
         if needs not in self._plans:
             every = tuple(range(len(needs)))
             rules = [(rule, rule.targets or every) for rule in self.rules]
+            for i in set(every) - {i for _, targets in rules for i in targets}:
+                if needs[i]:
+                    what = f"{self.name} has no VJP for {self.arguments[i]!r}, which requires a gradient"
+                    raise GradientError(message(what, fix=f'register one with @{self.name}.vjp("{self.arguments[i]}")'))
             rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets)]
             self._plans[needs] = rules, tuple({name for rule, _ in rules for name in rule.saves})
         return self._plans[needs]
@@ -121,6 +136,7 @@ class Primitive:
         return out[0] if self.has_aux else out
 
     def _on_tensors(self, args, params):
+        params = {**self.forward.__kwdefaults__, **params} if self.forward.__kwdefaults__ else params
         raw, parents = [], []
         for a in args:
             is_tensor = type(a) is Tensor
@@ -131,7 +147,7 @@ class Primitive:
         except MiniganError:
             raise
         except (ValueError, TypeError, IndexError) as error:
-            raise self._explain(error, args) from error
+            raise explained(self.name, error, self._operands(args), state.scope) from None
         out, aux = out if self.has_aux else (out, None)
         if not backend.is_array(out):  # NumPy gives scalars where it should give 0-d arrays
             out = backend.xp(out).asarray(out)
@@ -158,7 +174,7 @@ class Primitive:
 
     def _shared_version(self, args, out):
         """The Version of the argument of which ``out`` is a view (a reshaped weight, say), else None."""
-        if out.base is None:
+        if out.base is None and not any(type(a) is Tensor and a.data is out for a in args):
             return None
         memory = backend.memory_of(out)
         shares = (a._version for a in args if type(a) is Tensor and a._version and backend.memory_of(a.data) is memory)
@@ -171,27 +187,11 @@ class Primitive:
         return list(zip(names, args, strict=False))
 
     def _check_dtype(self, a, out, args):
-        if a.dtype.kind == "f" and a.dtype != out.dtype:
+        integer = a.dtype.kind in "iu" and out.dtype.kind == "f" and len(args) > 1
+        if integer or (a.dtype.kind == "f" and a.dtype != out.dtype):
             what = f"{self.name}: the operands' dtypes would silently be promoted to {out.dtype}"
             fix = "give all operands one dtype: float(x) for NumPy scalars, array.astype('float32') for arrays"
             raise DTypeError(message(what, operands=self._operands(args), scope=state.scope, fix=fix))
-
-    def _explain(self, error, args):
-        operands = self._operands(args)
-        arrays = [a.data if type(a) is Tensor else a for a in args]
-        devices = {backend.device_of(a) for a in arrays if backend.is_array(a)}
-        unknown = [a for a in arrays if hasattr(a, "__array_interface__") and not backend.is_array(a)]
-        if len(devices) > 1:
-            text, kind = (
-                f"{self.name}: operands on different devices, {' and '.join(sorted(devices))}",
-                DeviceError,
-            )
-            fix = "move them to one device: mg.tensor(array, device=...), module.to(device)"
-            return kind(message(text, operands=operands, scope=state.scope, fix=fix))
-        fix = "make all operands numbers, arrays or Tensors" if unknown or isinstance(error, TypeError) else None
-        kinds = {TypeError: DTypeError, ValueError: ShapeError, IndexError: IndexingError}
-        kind = next(kind for caught, kind in kinds.items() if isinstance(error, caught))
-        return kind(message(f"{self.name}: {error}", operands=operands, scope=state.scope, fix=fix))
 
 
 def primitive(forward=None, *, broadcasts=False, aux=False):

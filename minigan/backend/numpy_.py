@@ -103,7 +103,7 @@ class NumpyBackend(Backend):
         keys = index if isinstance(index, tuple) else (index,)
         out = np.zeros(shape, values.dtype)
         basic = all(k is None or k is Ellipsis or isinstance(k, (int, slice, np.integer)) for k in keys)
-        if basic or (len(keys) == 1 and keys[0].dtype == bool):
+        if basic or (len(keys) == 1 and keys[0].dtype.kind == "b"):
             out[index] = values
         else:
             np.add.at(out, index, values)
@@ -163,10 +163,15 @@ class NumpyBackend(Backend):
         flat_g, flat_x, flat_out = g.reshape(-1), x.reshape(-1), out.reshape(-1)
         for piece in _blocks(x.size):
             factor = flat_out[piece]
-            factor[...] = flat_x[piece] > 0
             if slope:
+                factor[...] = flat_x[piece] > 0
                 np.maximum(factor, slope, out=factor)
-            factor *= flat_g[piece]
+                factor *= flat_g[piece]
+            else:  # 0·∞ is NaN, so the bits of g are kept or cleared instead
+                bits = factor.view(f"i{x.itemsize}")
+                bits[...] = flat_x[piece] > 0
+                np.negative(bits, out=bits)
+                bits &= flat_g[piece].view(bits.dtype)
         return out
 
     def adam(self, w, g, m, v, rate, beta1, beta2, eps):

@@ -91,8 +91,8 @@ class Backend:
     # ---- activations ----------------------------------------------------------------------------------------------
 
     def leaky_relu(self, x, slope):
-        """x where x > 0, else slope·x (and 0 for slope 0, also at −∞)."""
-        return self.xp.where(x > 0, x, slope * x if slope else 0.0)
+        """x where x > 0, else slope·x; for slope 0 max(x, 0), which is 0 at −∞ and hides no NaN."""
+        return self.xp.where(x > 0, x, slope * x) if slope else self.xp.maximum(x, 0.0)
 
     def leaky_relu_backward(self, g, x, slope):
         """g where x > 0, else slope·g."""

@@ -28,6 +28,15 @@ blas_is_single = False  # has `in_charge` found an OpenBLAS and taken its thread
 _pool = None
 
 
+def _forget_pool():
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)  # a forked child has the pool, but not its threads
+
+
 def split(work, rows, size):
     """Call ``work(start, stop)`` for contiguous ranges that cover ``range(rows)``, at once on the available threads.
 

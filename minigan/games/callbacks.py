@@ -15,6 +15,9 @@ class Callback:
     def finish(self, moment):
         """Called once, when the loop ends."""
 
+    def abort(self, moment):
+        """Called once instead, when an error ends the loop: put away what is open, save nothing new."""
+
 
 class Progress(Callback):
     """A tqdm bar with the losses, the game's readings and rounds per second, renewed every ``every`` seconds."""
@@ -41,6 +44,8 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.close()
 
+    abort = finish
+
 
 class Log(Callback):
     """Writes every round's numbers to the run's metrics.jsonl, ``every`` rounds at a time (one wait for the device)."""
@@ -57,6 +62,8 @@ class Log(Callback):
     def finish(self, moment):
         """Write what is pending."""
         self.run.flush()
+
+    abort = finish
 
 
 class Checkpoint(Callback):

@@ -41,24 +41,25 @@ class GAN(Game):
 
     generator: Module, z (n, latent_dim) → samples. discriminator: Module, samples → logits. objective: a name or an
     `Objective`. data: `data.Batches` whose batch is an array of samples. Batch ``number`` and latents come from streams
-    keyed by (seed, number).
+    keyed by (seed, number); they take the dtype and device of the generator's weights.
     """
 
-    def __init__(self, generator, discriminator, data, latent_dim, objective="non_saturating", seed=0, device=None):
+    def __init__(self, generator, discriminator, data, latent_dim, objective="non_saturating", seed=0):
         self.G, self.D = generator.named("G"), discriminator.named("D")
         self.objective, self.data, self.latent_dim, self.seed = get(objective), data, latent_dim, seed
         self.players = {"D": self.D.parameters(), "G": self.G.parameters()}
-        self._library = backend.get(device)
         self._readings = {}
+        if not backend.is_array(first := data.at(0)):
+            raise ValueError(f"a GAN's batches are arrays of samples, got {type(first).__name__}: pass mnist().images")
 
     def latent(self, n, number=0, name="latent"):
-        """Draw ``number`` of n latent vectors, standard normal: a Tensor (n, latent_dim), float32, on the game's
-        device.
-        """
+        """Draw ``number`` of n latent vectors, standard normal: a Tensor (n, latent_dim)."""
         return self._put(stream(self.seed, name, number).standard_normal((n, self.latent_dim), dtype="float32"))
 
-    def _put(self, host, dtype=None):
-        return Tensor(self._library.asarray(host, dtype))
+    def _put(self, host):
+        """A constant Tensor of the generator's dtype, on its device."""
+        like = self.players["G"][0].data
+        return Tensor(backend.of(like).asarray(host, like.dtype))
 
     def batch(self, number, player=None):
         """(real samples or None, latents): real samples only where the player's loss needs them."""
@@ -104,7 +105,7 @@ class GAN(Game):
     def sample(self, z):
         """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
         modes = [(module, module.training) for _, module in self.G.named_modules()]
-        z = z if isinstance(z, Tensor) else self._put(z, "float32")
+        z = z if isinstance(z, Tensor) else self._put(z)
         try:
             with no_grad():
                 return self.G.eval()(z).numpy()

@@ -28,9 +28,14 @@ class Module:
     def __setattr__(self, name, value):
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"call super().__init__() in {type(self).__name__} before setting {name!r}")
+        if isinstance(value, (list, tuple, dict)) and name[0] != "_":
+            held = value.values() if isinstance(value, dict) else value
+            if any(isinstance(v, Module) or (isinstance(v, Tensor) and v.requires_grad) for v in held):
+                what = f"{type(self).__name__}.{name}: layers inside a {type(value).__name__} would not be trained"
+                raise TypeError(f"{what}; put them into nn.Sequential, or set each as an attribute")
         self._parameters.pop(name, None)
         self._children.pop(name, None)
-        if isinstance(value, Tensor) and value.requires_grad:
+        if isinstance(value, Tensor) and value.requires_grad and value.node.op is None:
             self._parameters[name] = value
             value.name = _join(self.path, name)
         elif isinstance(value, Module):
@@ -67,6 +72,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
 
     def __call__(self, *inputs, **options):
+        """`forward` of the inputs (arrays become constant Tensors), with this module's path as the scope."""
+        inputs = [Tensor(a) if backend.is_array(a) else a for a in inputs]
         before, state.scope = state.scope, self.path
         try:
             output = self.forward(*inputs, **options)

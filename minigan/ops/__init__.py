@@ -37,8 +37,8 @@ from .pooling import average_pool, max_pool, upsample_nearest
 from .reduction import log_softmax, logsumexp, max, mean, min, norm, softmax, sum, var
 from .shape import concatenate, getitem, pad, reshape, scatter, stack, take, transpose
 
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("Tensor", "stop")]
-__all__ = [name for name in __all__ if callable(globals()[name])]
+_not_functions = {"Tensor", "stop", "backend"}
+__all__ = [n for n, f in list(globals().items()) if callable(f) and n[0] != "_" and n not in _not_functions]
 
 
 def _swapped(op):
@@ -62,14 +62,13 @@ for _name, _op in [
 ]:
     setattr(Tensor, f"__{_name}__", lambda self, other, op=_op: op(self, other))
     setattr(Tensor, f"__r{_name}__", _swapped(_op))
-for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
+for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__and__", "__or__"):
     setattr(Tensor, _name, _comparison(_name))
 Tensor.__hash__ = object.__hash__  # __eq__ compares elements; a Tensor's identity is its hash
-Tensor.__neg__, Tensor.__abs__, Tensor.__getitem__ = (
-    (lambda self: negative(self)),
-    (lambda self: abs(self)),
-    getitem,
-)
+Tensor.__invert__ = lambda self: Tensor(~self.data)  # of a mask
+Tensor.__neg__ = lambda self: negative(self)
+Tensor.__abs__ = lambda self: abs(self)
+Tensor.__getitem__ = getitem
 Tensor.T = property(transpose, doc="The transpose: axes reversed.")
 for _op in (sum, mean, var, max, min, reshape, transpose):
     setattr(Tensor, _op.__name__, _op)

@@ -13,17 +13,24 @@ window reaches get gradient 0. Each function is one GEMM on the columns of an im
 movement (`Backend.col2im`).
 """
 
+from operator import index
+
+from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
 from ..backend import of
+from ..errors import ShapeError, message
 
 __all__ = ["conv", "conv_transpose", "conv_weight_gradient"]
 
 
 def _pair(value, name):
     """An int, or a pair of ints, as a pair."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}")
+    try:
+        pair = (index(value),) * 2 if hasattr(value, "__index__") else tuple(map(index, value))
+    except TypeError:
+        pair = ()
+    if len(pair) != 2:
+        raise ShapeError(message(f"{name} must be an int or a pair of ints, got {value!r}"))
     return pair
 
 
@@ -142,7 +149,8 @@ def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
     stride, padding = _pair(stride, "stride"), _pair(padding, "padding")
     extra = _pair(output_padding, "output_padding")
     if not all(0 <= e < s for e, s in zip(extra, stride, strict=True)):
-        raise ValueError(f"output_padding must be at least 0 and less than stride; got {extra} with stride {stride}")
+        what = f"conv_transpose: output_padding must be >= 0 and less than stride; got {extra} with stride {stride}"
+        raise ShapeError(message(what, operands=[("x", x), ("w", w)], scope=state.scope))
     numbers = zip(x.shape[1:3], w.shape[:2], stride, padding, extra, strict=False)
     size = tuple((n - 1) * s - 2 * p + k + e for n, k, s, p, e in numbers)
     return _conv_transpose(x, w, stride=stride, padding=padding, size=size)

@@ -242,8 +242,8 @@ def relu(x):
 
 
 @relu.vjp("x")
-def _(g, out, recorded):
-    return where(stop(out) > 0, g, 0.0) if recorded else of(g).leaky_relu_backward(g, out, 0.0)
+def _(g, out):
+    return _gate(g, stop(out), slope=0.0)
 
 
 @primitive
@@ -253,8 +253,19 @@ def _leaky_relu(x, *, slope):
 
 
 @_leaky_relu.vjp("x")
-def _(g, x, recorded, *, slope):
-    return where(stop(x) > 0, g, slope * g) if recorded else of(g).leaky_relu_backward(g, x, slope)
+def _(g, x, *, slope):
+    return _gate(g, stop(x), slope=slope)
+
+
+@primitive
+def _gate(g, x, *, slope):
+    """y = g where x > 0, else slope·g: linear in g, while the array x only opens and closes it.    ḡ = gate(ȳ, x)"""
+    return of(g).leaky_relu_backward(g, x, slope)
+
+
+@_gate.vjp("g")
+def _(gy, x, *, slope):
+    return _gate(gy, x, slope=slope)
 
 
 def leaky_relu(x, slope=0.2):
@@ -309,10 +320,9 @@ def _clip(x, *, low, high):
 @_clip.vjp("x")
 def _(g, x, *, low, high):
     x = stop(x)
-    inside = (
-        (x >= low) & (x <= high) if low is not None and high is not None else x >= low if high is None else x <= high
-    )
-    return where(inside, g, 0.0)
+    too_low = x < low if low is not None else False
+    too_high = x > high if high is not None else False
+    return where(too_low | too_high, 0.0, g)
 
 
 def clip(x, low=None, high=None):
@@ -332,6 +342,8 @@ def _where(condition, x, y):
     A branch that is not taken gets an exact 0, but 0·∞ = NaN further up: keep both branches finite
     (``where(x > 0, log(where(x > 0, x, 1)), 0)``).
     """
+    if type(x) is type(y) is float:
+        x = _xp(condition).asarray(x, dtype="float32")  # two Python numbers would make float64
     return _xp(condition, x, y).where(condition, x, y)
 
 
@@ -347,7 +359,8 @@ def _(g, condition):
 
 def where(condition, x, y):
     """x where ``condition`` (bool array or Tensor) holds, else y; the three broadcast."""
-    return _where(stop(condition), x, y)
+    made = _where(stop(condition), x, y)
+    return Tensor(made) if type(condition) is Tensor and type(made) is not Tensor else made
 
 
 where.__doc__ += f"\n\n    {_where.__doc__}"

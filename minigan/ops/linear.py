@@ -2,8 +2,10 @@
 
 import math
 
+from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
 from ..backend import of
+from ..errors import ShapeError, message
 from .shape import reshape, transpose
 
 __all__ = ["matmul"]
@@ -17,8 +19,6 @@ def _swap(x):
 @primitive(broadcasts=True)
 def _matmul(x, y):
     """z = x y for matrices, or stacks of them that broadcast.    x̄ = z̄ yᵀ,  ȳ = xᵀ z̄"""
-    if x.shape[-1] != y.shape[-2]:
-        raise ValueError(f"the inner lengths differ: {x.shape[-1]} and {y.shape[-2]}")
     return of(x).gemm(x, y) if x.ndim == y.ndim == 2 else x @ y
 
 
@@ -38,6 +38,12 @@ def matmul(x, y):
 
     Raises `ShapeError` when the inner lengths differ.
     """
+    if not (getattr(x, "ndim", 0) and getattr(y, "ndim", 0)):
+        raise ShapeError(message("matmul takes arrays with at least one axis", operands=[("x", x), ("y", y)]))
+    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
+        what = f"matmul: the inner lengths differ: {x.shape[-1]} and {y.shape[-2 if y.ndim > 1 else 0]}"
+        fix = "nn.Flatten() before a dense layer?" if x.ndim > 2 and y.ndim == 2 else None
+        raise ShapeError(message(what, operands=[("x", x), ("y", y)], scope=state.scope, fix=fix))
     if x.ndim == 1:
         return _drop(matmul(reshape(x, 1, x.shape[0]), y), -2)
     if y.ndim == 1:

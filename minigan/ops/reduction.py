@@ -78,7 +78,7 @@ def _var(x, *, axis, keepdims, ddof):
 @_var.vjp("x")
 def _(g, x, x_shape, *, axis, ddof):
     centred = x - mean(x, axis, keepdims=True)
-    return _stretch(g * (2.0 / (_count(x_shape, axis) - ddof)), x_shape, axis) * centred
+    return _stretch(2.0 * g, x_shape, axis) * centred / (_count(x_shape, axis) - ddof)
 
 
 def var(x, axis=None, keepdims=False, ddof=0):

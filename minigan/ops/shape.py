@@ -110,8 +110,8 @@ def _plain(key, x):
     key = key.data if type(key) is Tensor else key
     if is_array(key):
         key = key.copy()  # kept for the backward pass: the caller may change the original
-    if isinstance(key, list):
-        key = of(x).asarray(key)
+    if isinstance(key, (list, tuple, range)):
+        key = of(x).asarray(list(key))
         return key if key.size else key.astype("int64")
     return of(x).asarray(of(key).to_host(key)) if is_array(key) and type(key) is not type(x) else key
 
@@ -155,6 +155,5 @@ def scatter(x, index, shape):
 
 def take(x, indices, axis=None):
     """The elements of x with these integer indices along ``axis`` (None: of x flattened), as ``numpy.take``."""
-    if axis is None:
-        return getitem(reshape(x, -1), indices)
+    x, axis = (reshape(x, x.size), 0) if axis is None else (x, axis)
     return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .. import backend
-from ..autodiff.tensor import Version
-from ..errors import ShapeError
-from .optimizer import Flat
+from ..errors import DeviceError, ShapeError
+from .optimizer import Averaged, Flat
 
 
 class EMA:
@@ -29,20 +28,31 @@ class EMA:
         self.params, self.decay, self.steps = list(params), decay, 0
         if not self.params:
             raise ValueError("EMA got no parameters")
-        self.flat, self.version = Flat(self.params), Version()
+        self.flat, self.version = Flat(self.params), Averaged()
         self.flat.gather([p.data for p in self.params])
 
     def update(self):
         """Move the average towards the present weights."""
         self.steps += 1
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self._check()
         for mean, p in zip(self.flat.views, self.params):
             mean += weight * (p.data - mean)
         self.version.bump()
 
+    def _check(self):
+        for mean, p in zip(self.flat.views, self.params):
+            if type(p.data) is not type(mean) or p.dtype != mean.dtype:
+                what = f"{p.name!r} was moved ({p.device}, {p.dtype}) after EMA was made"
+                raise DeviceError(f"{what}; call module.to(...) first, then make the average")
+
     @contextmanager
     def applied(self):
-        """Inside, the parameters hold the averaged weights; afterwards their own again."""
+        """Inside, the parameters hold the averaged weights; afterwards their own again.
+
+        Buffers stay as they are: batch norm keeps the running statistics of the weights that are trained.
+        """
+        self._check()
         own = [(p.data, p._version) for p in self.params]
         for p, mean in zip(self.params, self.flat.views):
             p.data, p._version = mean, self.version

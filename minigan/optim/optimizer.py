@@ -12,6 +12,10 @@ from ..autodiff.tensor import Tensor, Version
 from ..errors import DeviceError, DTypeError, ShapeError
 
 
+class Averaged(Version):
+    """The Version of weights that are only lent to the parameters, inside `EMA.applied`."""
+
+
 class Flat:
     """One array with the values of many parameters. ``data``: (size,); ``slices``: of each; ``views``: shaped."""
 
@@ -67,6 +71,8 @@ class Optimizer:
         """Make every parameter a view of the buffer, keeping its value (again, if something replaced its array)."""
         for p, view in zip(self.params, self.flat.views):
             if p.data is not view:
+                if isinstance(p._version, Averaged):
+                    raise ValueError(f"{type(self).__name__}.step inside EMA.applied() would move the averaged weights")
                 if type(p.data) is not type(view) or p.dtype != view.dtype:
                     what = f"{p.name!r} was moved ({p.device}, {p.dtype}) after {type(self).__name__} was made"
                     raise DeviceError(f"{what}; call module.to(...) first, then make the optimiser")
