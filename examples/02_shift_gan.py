@@ -65,6 +65,7 @@ def draw(path, file):
     left.legend()
     right.plot(theta, slope, linewidth=1)
     right.plot(theta[0], slope[0], "o", label="start")
+    right.plot(theta[-1], slope[-1], "s", label="end")
     right.plot(REAL_MEAN, 0, "k*", markersize=12, label="equilibrium (4, 0)")
     right.set(xlabel="θ", ylabel="a", title="The same in the plane of both players")
     right.legend()
@@ -79,20 +80,14 @@ def main():
     run = Run.create({"example": "02_shift_gan", "steps": steps, "seed": args.seed}, args.out, "shift-gan")
     real = REAL_MEAN + stream(args.seed, "real").standard_normal((10_000, 1), dtype="float32")
     G, D = Shift(-2.0), mg.nn.Dense(1, 1, init=mg.nn.init.normal(0.0))
-    game = GAN(
-        G.to(args.device),
-        D.to(args.device),
-        Batches(real, 256, args.seed),
-        1,
-        seed=args.seed,
-    )
+    game = GAN(G.to(args.device), D.to(args.device), Batches(real, 256, args.seed), latent_dim=1, seed=args.seed)
     solver = Alternating({name: mg.optim.SGD(p, lr=0.05) for name, p in game.players.items()})
     watch = Watch(game)
     play(game, solver, steps, [Progress(), Log(run), watch])
     draw(watch.path, run.path / "shift.png")
     theta, slope, _ = watch.path[-1]
     last = run.records()[-1]
-    print(f"θ = {theta:.3f} (real mean of the data {real.mean():.3f})   slope a = {slope:+.3f} (0)")
+    print(f"θ = {theta:.3f} (real mean of the data {real.mean():.3f})   slope a = {slope:+.3f} (equilibrium: 0)")
     print(
         f"losses: D {last['loss/D']:.3f} (2 ln 2 = {2 * math.log(2):.3f})   "
         f"G {last['loss/G']:.3f} (ln 2 = {math.log(2):.3f})"

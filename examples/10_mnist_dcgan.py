@@ -5,7 +5,8 @@ generated ones. Watch D(real) and D(fake) in the progress bar: at the game's equ
 the losses 2 ln 2 ≈ 1.386 and ln 2 ≈ 0.693.
 
 Look at samples/ in the run's folder: the same 64 latent vectors drawn again and again while the generator learns;
-losses.png; interpolation.png, where each row walks from one latent vector to another, through digits all the way.
+losses.png; interpolation.png, where each row walks from one latent vector (left) to another (right). Real GANs hover
+around their equilibrium instead of resting there: expect D(real) near 0.8, D(fake) near 0.2 while the digits improve.
 
     python examples/10_mnist_dcgan.py                      about a minute and a half on 2 cores
     python examples/10_mnist_dcgan.py --resume runs/...    goes on after Ctrl-C or a kill, bit for bit
@@ -14,11 +15,11 @@ losses.png; interpolation.png, where each row walks from one latent vector to an
 import math
 import sys
 
-from _options import chosen_steps, options, positive
+from _options import chosen_steps, only, options, positive
 
 import minigan as mg
 from minigan.backend import DeviceNotAvailable
-from minigan.data import Batches, DataError, mnist
+from minigan.data import Batches, mnist
 from minigan.games import GAN, Alternating, Averaging, Checkpoint, Log, Progress, Run, RunError, play
 from minigan.models import dcgan_discriminator, dcgan_generator
 from minigan.report import SampleGrid, interpolation, plot_losses, save_grid
@@ -44,7 +45,9 @@ def main():
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder (its own settings hold)")
     parser.add_argument("--checkpoint-every", type=positive, default=100, metavar="STEPS", help="default 100")
     parser.add_argument("--batch-size", type=positive, default=32)
-    parser.add_argument("--channels", type=positive, default=32, help="of the networks' widest image layer, halved")
+    parser.add_argument(
+        "--channels", type=positive, default=32, help="of D's first convolution; later layers double it"
+    )
     parser.add_argument("--latent-dim", type=positive, default=100)
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--ema", type=float, default=0.995, help="decay of the generator's averaged weights")
@@ -53,15 +56,23 @@ def main():
     )
     args = parser.parse_args()
     if args.resume:
+        only(parser, "--resume", "--steps", "--checkpoint-every")
         run = Run.open(args.resume, example="10_mnist_dcgan")
         config, steps = run.config, args.steps or run.config["steps"]
     else:
         steps = chosen_steps(args)
         names = ("seed", "device", "batch_size", "channels", "latent_dim", "lr", "ema", "data")
         config = {"example": "10_mnist_dcgan", "steps": steps} | {name: getattr(args, name) for name in names}
-    game, solver, ema, parts = build(config)  # what is wrong with the settings shows before anything is written
+    try:
+        game, solver, ema, parts = build(config)
+    except (ValueError, ImportError) as error:  # wrong settings, before anything is written
+        sys.exit(f"error: {error}")
     run = run if args.resume else Run.create(config, args.out, "mnist-dcgan")
     start = run.load(parts) if args.resume else 0
+    if args.resume:
+        print(
+            f"going on after step {start}" if start else "no checkpoint there yet: starting at step 0", file=sys.stderr
+        )
 
     z = game.latent(64, name="samples")
     callbacks = [
@@ -84,11 +95,11 @@ def main():
     tail = records[-100:]
     means = {name: sum(r[name] for r in tail) / len(tail) for name in ("loss/D", "loss/G", "D(real)", "D(fake)")}
     print(f"mean of the last {len(tail)} steps:", "  ".join(f"{k} {v:.3f}" for k, v in means.items()))
-    print(f"digits: {run.path / 'digits.png'}")
+    print(f"digits: {run.path / 'digits.png'}" + (" (still noise, after so few steps)" if steps < 200 else ""))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (RunError, DeviceNotAvailable, DataError) as error:
+    except (RunError, DeviceNotAvailable) as error:
         sys.exit(f"error: {error}")

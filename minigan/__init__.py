@@ -1,5 +1,13 @@
 """minigan: a small deep-learning engine on NumPy and CuPy, and generative adversarial networks on top of it.
 
+    tensor, Tensor, grad, no_grad, check_grad, primitive       automatic differentiation, to any order
+    add … conv … batch_norm … (see minigan.ops)                functions of Tensors and arrays, each with its VJP
+    nn, optim                                                  layers, initialisers; SGD, RMSProp, Adam, EMA
+    data, models                                               MNIST, toy distributions; ready-made networks
+    objectives, games                                          what the players minimise; how they play
+    minigan.report (import it)                                 image grids and plots
+    ShapeError, DTypeError, StaleError, … (MiniganError)       errors, with the line that caused them
+
 >>> import minigan as mg
 >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
 >>> mg.sum(x**2).backward()
@@ -7,7 +15,7 @@
 [2.0, 4.0]
 """
 
-from . import backend, data, games, models, nn, objectives, optim
+from . import backend, data, games, models, nn, objectives, ops, optim
 from .autodiff.check import check_grad
 from .autodiff.engine import grad
 from .autodiff.modes import enable_grad, no_grad, scope
@@ -26,3 +34,7 @@ from .errors import (
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
+__all__ = ["backend", "data", "games", "models", "nn", "objectives", "ops", "optim"]
+__all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
+__all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]
+__all__ += ["StaleError", *ops.__all__]

@@ -203,3 +203,6 @@ def primitive(forward=None, *, broadcasts=False, aux=False):
     if forward is None:
         return lambda fn: Primitive(fn, broadcasts, aux)
     return Primitive(forward)
+
+
+primitive.__doc__ += __doc__.partition("\n\n")[2]  # how to write a rule

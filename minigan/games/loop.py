@@ -65,7 +65,7 @@ def play(game, solver, steps, callbacks=(), start=0):
         try:
             for step in range(start, steps):
                 losses = {player: loss.data for player, loss in solver.step(game, step).items()}
-                moment = Moment(step + 1, steps, losses, game, solver, interrupted())
+                moment = Moment(step + 1, steps, losses, game, solver, interrupted() and step + 1 < steps)
                 pending.append(moment.numbers())
                 if len(pending) == 100:
                     trajectory.extend(to_floats(pending))

@@ -1,0 +1,62 @@
+"""The documentation is true: its code runs, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language="python"):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "tutorial.md"], ids=lambda p: p.name)
+def test_the_code_of_a_page_runs(page, tmp_path, capsys):
+    from minigan.autodiff.primitive import registry
+
+    before, session = dict(registry), {"__name__": f"docs.{page.stem}"}
+    try:
+        code = blocks(page)
+        assert code
+        for block in code:
+            exec(compile(block.replace("/tmp/", f"{tmp_path}/"), str(page), "exec"), session)
+    finally:
+        registry.clear()
+        registry.update(before)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") >= 1
+    if page.stem == "tutorial":
+        assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.7
+        assert "at the first layer's output: (4, 64)" in printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_relative_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing, f"{page.name} links to {missing}"
+
+
+def test_quick_start_is_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = re.search(r"^## Quick start\n(.*?)^## ", text, re.M | re.S)[1]
+    commands = re.findall(r"^```\w*\n(.*?)^```", section, re.M | re.S)
+    assert len(commands) == 2 and all(len(command.strip().splitlines()) == 1 for command in commands)
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"docs/{page.name}" in text for page in PAGES[1:])
+
+
+def test_doctests():
+    import doctest
+    import importlib
+
+    names = ["minigan", "minigan.backend.random", "minigan.autodiff.modes", "minigan.autodiff.engine"]
+    names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.ema"]
+    results = [doctest.testmod(importlib.import_module(name)) for name in names]
+    assert all(r.failed == 0 for r in results) and sum(r.attempted for r in results) > 15
