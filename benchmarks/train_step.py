@@ -8,18 +8,20 @@ Three steps, the same in both libraries: networks, sizes, Adam, losses.
     dcgan     the MNIST DCGAN, 64 channels, batch 64: one discriminator and one generator step
     wgan_gp   a critic step of WGAN-GP with the DCGAN's discriminator: losses, penalty, double backward
 
-All candidates run interleaved in one process with the same number of threads; a row gives medians, and ratios of times
-measured in the same round. The floor is the time of the step's matrix products alone, same shapes, measured in the same
-rounds. Peak memory is what a fresh process adds in ten steps.
+Candidates run interleaved, each in a process of its own with the same number of threads; a row gives medians, and ratios
+of times measured in the same round. The floor is the time of the step's matrix products alone, with the same shapes. The
+memory is what the first ten steps add to the process's peak.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 WORKLOADS = ("toy", "dcgan", "wgan_gp")
 
 
@@ -184,17 +186,40 @@ def gemm_floor(step):
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
-def measure(candidates, repeats, inner):
-    """{name: [seconds per step]} of interleaved rounds: every candidate once a round, after a warm-up."""
-    times = {name: [] for name in candidates}
-    for round_ in range(repeats + 2):
-        for name, step in candidates.items():
+def make(name, workload):
+    """The step of a candidate ("minigan", "GEMMs alone", "torch contiguous", "torch channels_last"), and its FLOPs."""
+    if name.startswith("torch"):
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        return torch_step(workload, name.partition(" ")[2]), None
+    step = minigan_step(workload)
+    return gemm_floor(step) if name == "GEMMs alone" else (step, None)
+
+
+def serve(name, workload):
+    """The other end of `Candidate`: make a number of steps for each line read, and answer with the seconds."""
+    from contextlib import nullcontext
+
+    if name.startswith("torch"):
+        charge = nullcontext()
+    else:
+        from minigan.backend import keep_memory
+        from minigan.backend.threads import in_charge
+
+        keep_memory()  # as the training loop does
+        charge = in_charge()
+    with charge:
+        step, flops = make(name, workload)
+        before = memory("VmRSS")
+        for _ in range(10):
+            step()
+        print(json.dumps({"flops": flops, "memory": memory("VmHWM") - before}), flush=True)
+        for line in sys.stdin:
             start = time.perf_counter()
-            for _ in range(inner):
+            for _ in range(int(line)):
                 step()
-            if round_ >= 2:
-                times[name].append((time.perf_counter() - start) / inner)
-    return times
+            print(time.perf_counter() - start, flush=True)
 
 
 def median(values):
@@ -204,26 +229,20 @@ def median(values):
     return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
 
 
-def make(name, workload):
-    """The step of a candidate: "minigan", "torch contiguous" or "torch channels_last"."""
-    library, _, layout = name.partition(" ")
-    return minigan_step(workload) if library == "minigan" else torch_step(workload, layout)
+class Candidate:
+    """A process of its own for one candidate: its threads and its allocator disturb nobody else's."""
 
+    def __init__(self, name, workload, threads):
+        command = [sys.executable, "-m", "benchmarks.train_step", workload, f"--threads={threads}", "--serve", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.name, self.seconds = name, []
+        self.facts = json.loads(self.process.stdout.readline())
 
-def peak_memory(name, workload, threads):
-    """Bytes that ten steps add to the peak of a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.train_step", workload, "--threads", str(threads)]
-    done = subprocess.run([*command, "--memory-of", name], capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else float("nan")
-
-
-def peak_worker(name, workload):
-    """Print how much the process's peak grows in ten steps."""
-    step = make(name, workload)
-    before = memory("VmRSS")
-    for _ in range(10):
-        step()
-    print(json.dumps(memory("VmHWM") - before))
+    def run(self, steps):
+        """Seconds per step."""
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline()) / steps
 
 
 def memory(field):
@@ -236,31 +255,33 @@ def memory(field):
 
 
 def report(workload, repeats, threads):
-    """Measure one workload and print its rows."""
-    from minigan.backend.threads import in_charge
-
-    try:
-        import torch
-
-        torch.set_num_threads(threads)
-        layouts = ["contiguous"] if workload == "toy" else ["contiguous", "channels_last"]
-        peers = [f"torch {layout}" for layout in layouts]
-    except ImportError:
-        peers = []
-    candidates = {name: make(name, workload) for name in ["minigan", *peers]}
-    floor, flops = gemm_floor(candidates["minigan"])
-    with in_charge():
-        times = measure(candidates | {"GEMMs alone": floor}, repeats, 20 if workload == "toy" else 1)
-    own = times["minigan"]
-    print(f"\n{workload}: {flops / 1e9:.2f} GFLOP in matrix products")
-    for name, values in times.items():
-        ratio = median([a / b for a, b in zip(own, values)])
+    """Measure one workload, every candidate once a round, and print its rows."""
+    layouts = ["contiguous"] if workload == "toy" else ["contiguous", "channels_last"]
+    names = ["minigan", "GEMMs alone"]
+    names += [f"torch {layout}" for layout in layouts] if importlib.util.find_spec("torch") else []
+    candidates = [Candidate(name, workload, threads) for name in names]
+    for round_ in range(repeats + 1):
+        for candidate in candidates:
+            seconds = candidate.run(20 if workload == "toy" else 2)
+            if round_:  # the first is a warm-up
+                candidate.seconds.append(seconds)
+    for candidate in candidates:
+        candidate.process.stdin.close()
+        candidate.process.wait()
+    own = candidates[0].seconds
+    print(f"\n{workload}: {candidates[1].facts['flops'] / 1e9:.2f} GFLOP in matrix products")
+    for candidate in candidates:
+        values = candidate.seconds
         low, high = 1e3 * min(values), 1e3 * max(values)
-        memory = f"{peak_memory(name, workload, threads) / 2**20:6.0f} MiB" if name in candidates else " " * 10
-        line = f"  {name:<20} {1e3 * median(values):8.2f} ms  [{low:.2f} … {high:.2f}]  {memory}"
-        print(line + ("" if name == "minigan" else f"   minigan takes {ratio:.2f} × this"))
-    if peers:
-        best = [min(row) for row in zip(*[times[name] for name in peers])]
+        line = f"  {candidate.name:<20} {1e3 * median(values):8.2f} ms  [{low:7.2f} … {high:7.2f}]"
+        line += f"  {candidate.facts['memory'] / 2**20:5.0f} MiB"
+        ratio = median([a / b for a, b in zip(own, values)])
+        print(line + ("" if candidate is candidates[0] else f"   minigan takes {ratio:.2f} × this"))
+    print(
+        f"  share of the step in its matrix products: {median([f / o for f, o in zip(candidates[1].seconds, own)]):.0%}"
+    )
+    if candidates[2:]:
+        best = [min(row) for row in zip(*[c.seconds for c in candidates[2:]])]
         print(f"  against the better layout of each round: {median([a / b for a, b in zip(own, best)]):.2f} ×")
 
 
@@ -269,29 +290,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=" ".join(WORKLOADS))
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=CORES)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.workloads) - set(WORKLOADS):
         parser.error(f"unknown workload {sorted(unknown)}; choose from {', '.join(WORKLOADS)}")
+    if args.serve:
+        serve(args.serve, args.workloads[0])
+        return
     import numpy as np
 
-    from minigan.backend import keep_memory
-    from minigan.backend.threads import in_charge
-
-    if args.memory_of:
-        keep_memory()
-        with in_charge():
-            peak_worker(args.memory_of, args.workloads[0])
-        return
-
     print(f"NumPy {np.__version__}, {args.threads} threads; median [min … max] of {args.repeats} interleaved rounds")
-    keep_memory()  # as the training loop does; it serves both libraries
     for workload in args.workloads:
         report(workload, args.repeats, args.threads)
 
 
 if __name__ == "__main__":
-    threads = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else str(os.cpu_count())
+    first = argparse.ArgumentParser(add_help=False)  # the libraries read their threads when they are first imported
+    first.add_argument("--threads", default=CORES)
+    threads = str(first.parse_known_args()[0].threads)
     os.environ.update(OPENBLAS_NUM_THREADS=threads, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
     main()

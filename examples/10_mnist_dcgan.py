@@ -41,7 +41,7 @@ def build(config):
 
 
 def main():
-    parser = options(__doc__, steps=2500, quick=30)
+    parser = options(__doc__, steps=2200, quick=30)
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder (its own settings hold)")
     parser.add_argument("--checkpoint-every", type=positive, default=100, metavar="STEPS", help="default 100")
     parser.add_argument("--batch-size", type=positive, default=32)

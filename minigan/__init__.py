@@ -37,4 +37,5 @@ __version__ = "0.1.0"
 __all__ = ["backend", "data", "games", "models", "nn", "objectives", "ops", "optim"]
 __all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
 __all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]
-__all__ += ["StaleError", *ops.__all__]
+__all__ += ["StaleError"]
+__all__ += ops.__all__

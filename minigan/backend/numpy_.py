@@ -32,15 +32,16 @@ class NumpyBackend(Backend):
 
     def gemm(self, a, b, ta=False, tb=False):
         """BLAS; a large product's rows in as many threads as there are, when those threads are ours to give."""
-        if not threads.blas_is_single:
-            return super().gemm(a, b, ta, tb)
         a, b = a.T if ta else a, b.T if tb else b
+        size = a.size * b.shape[1] // 256
+        if size < threads.SMALLEST or not threads.blas_is_single:
+            return a @ b
         out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
 
         def multiply(start, stop):
             np.matmul(a[start:stop], b, out=out[start:stop])
 
-        split(multiply, a.shape[0], a.size * b.shape[1] // 256)
+        split(multiply, a.shape[0], size)
         return out
 
     def sum_rows(self, a):

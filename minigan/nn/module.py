@@ -73,7 +73,7 @@ class Module:
 
     def __call__(self, *inputs, **options):
         """`forward` of the inputs (arrays become constant Tensors), with this module's path as the scope."""
-        inputs = [Tensor(a) if backend.is_array(a) else a for a in inputs]
+        inputs = [a if type(a) is Tensor or not backend.is_array(a) else Tensor(a) for a in inputs]
         before, state.scope = state.scope, self.path
         try:
             output = self.forward(*inputs, **options)
