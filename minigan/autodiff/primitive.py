@@ -79,6 +79,7 @@ class Primitive:
     def __init__(self, forward, broadcasts=False, aux=False):
         code = forward.__code__
         self.forward, self.broadcasts, self.has_aux = forward, broadcasts, aux
+        self.defaults = forward.__kwdefaults__
         self.name = self.__name__ = forward.__name__.strip("_")
         self.__doc__ = forward.__doc__
         self.__module__, self.__wrapped__ = forward.__module__, forward
@@ -91,9 +92,6 @@ class Primitive:
         if self.name in registry and registry[self.name].__module__ != self.__module__:
             raise ValueError(f"a primitive named {self.name!r} exists already, in {registry[self.name].__module__}")
         registry[self.name] = self
-
-    def __repr__(self):
-        return f"<primitive {self.name}>"
 
     def vjp(self, *targets):
         """Decorator: register the VJP rule of the arguments named ``targets``."""
@@ -116,7 +114,7 @@ class Primitive:
         return add
 
     def plan(self, needs):
-        """For a tuple of bools, one per argument: (rules with their targets, names to save)."""
+        """For a tuple of bools, one per argument: (rules with their targets, what to save: names and numbers)."""
         if needs not in self._plans:
             every = tuple(range(len(needs)))
             rules = [(rule, rule.targets or every) for rule in self.rules]
@@ -125,7 +123,8 @@ class Primitive:
                     what = f"{self.name} has no VJP for {self.arguments[i]!r}, which requires a gradient"
                     raise GradientError(message(what, fix=f'register one with @{self.name}.vjp("{self.arguments[i]}")'))
             rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets)]
-            self._plans[needs] = rules, tuple({name for rule, _ in rules for name in rule.saves})
+            names = dict.fromkeys(name for rule, _ in rules for name in rule.saves)
+            self._plans[needs] = rules, [(n, self.arguments.index(n) if n in self.arguments else None) for n in names]
         return self._plans[needs]
 
     def __call__(self, *args, **params):
@@ -136,7 +135,7 @@ class Primitive:
         return out[0] if self.has_aux else out
 
     def _on_tensors(self, args, params):
-        params = {**self.forward.__kwdefaults__, **params} if self.forward.__kwdefaults__ else params
+        params = {**self.defaults, **params} if self.defaults else params
         raw, parents = [], []
         for a in args:
             is_tensor = type(a) is Tensor
@@ -157,24 +156,23 @@ class Primitive:
         needs = tuple([p is not None for p in parents])
         rules, names = self.plan(needs) if state.recording and True in needs else ((), ())
         if not rules:
-            return Tensor(out, version=self._shared_version(args, out))
+            return Tensor(out, None, None, self._shared_version(args, out))
         saved, versions = {}, ()
-        for name in names:
-            if name == "out" or name == "aux":
+        for name, i in names:
+            if i is None:
                 saved[name] = out if name == "out" else aux
                 continue
-            i = self.arguments.index(name)
             saved[name] = raw[i]
             version = args[i]._version if type(args[i]) is Tensor else None
             if version is not None:
                 versions += ((name, version, version.count, args[i].name),)
         shapes = tuple([getattr(a, "shape", ()) for a in raw])
         node = Node(self, params, tuple(parents), saved, shapes, versions, out)
-        return Tensor(out, node, version=self._shared_version(args, out))
+        return Tensor(out, node, None, self._shared_version(args, out))
 
     def _shared_version(self, args, out):
         """The Version of the argument of which ``out`` is a view (a reshaped weight, say), else None."""
-        if out.base is None and not any(type(a) is Tensor and a.data is out for a in args):
+        if out.base is None:
             return None
         memory = backend.memory_of(out)
         shares = (a._version for a in args if type(a) is Tensor and a._version and backend.memory_of(a.data) is memory)

@@ -35,7 +35,7 @@ def sum_to(x, *, shape):
         raise ValueError(f"an array of shape {tuple(x.shape)} does not sum to shape {tuple(shape)}")
     axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 != x.shape[i + extra])
     if not axes:
-        return x
+        return x.reshape(shape)  # a view: the same memory, known as such
     if shape and axes == tuple(range(x.ndim - 1)):  # a bias: all but the last axis
         return of(x).sum_rows(x.reshape(math.prod(x.shape[:-1]), x.shape[-1])).reshape(shape)
     return x.sum(axes).reshape(shape)
