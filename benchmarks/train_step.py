@@ -8,9 +8,9 @@ Three steps, the same in both libraries: networks, sizes, Adam, losses.
     dcgan     the MNIST DCGAN, 64 channels, batch 64: one discriminator and one generator step
     wgan_gp   a critic step of WGAN-GP with the DCGAN's discriminator: losses, penalty, double backward
 
-Candidates run interleaved, each in a process of its own with the same number of threads; a row gives medians, and ratios
-of times measured in the same round. The floor is the time of the step's matrix products alone, with the same shapes. The
-memory is what the first ten steps add to the process's peak.
+Candidates run interleaved, each in a process of its own with the same number of threads; a row gives medians, and
+ratios of times measured in the same round. The floor is the time of the step's matrix products alone, with the same
+shapes. The memory is what the first ten steps add to the process's peak.
 """
 
 import argparse

@@ -669,3 +669,84 @@ def test_conversions_to_python_and_numpy():
         np.asarray(x)
     assert "requires_grad=True" in repr(x) and "op=multiply" in repr(x * x) and "shape=()" in repr(x)
     assert x in {x} and hash(x) != hash(leaf(1.5))
+
+
+# ---- what a mutated engine would get away with ------------------------------------------------------------------
+
+
+def test_origins_tell_the_order_of_differentiation():
+    """A node made by a VJP knows what it differentiated: the longest chain in a graph is one less than the order."""
+    x = leaf(0.5)
+    with mg.scope("net"):
+        y = mg.tanh(x)
+    (dy,) = mg.grad(mg.sum(y), x, create_graph=True)
+    (ddy,) = mg.grad(mg.sum(dy), x, create_graph=True)
+
+    def depth(made):
+        return 0 if made.origin is None else 1 + depth(made.origin)
+
+    def deepest(node):
+        return max([depth(node), *(deepest(p) for p in node.parents if p is not None)])
+
+    assert (deepest(y.node), deepest(dy.node), deepest(ddy.node)) == (0, 1, 2)
+    assert dy.node.origin.op.name == "tanh" and dy.node.origin.scope == "net"
+
+
+def test_a_weight_changed_between_two_backward_passes_is_noticed():
+    """The recorded first pass has re-wrapped the weight: its version goes along."""
+    w, x = leaf(2.0, 3.0), leaf(1.0, 2.0)
+    (g,) = mg.grad(mg.sum(w * w * x), x, create_graph=True)
+    w.assign(np.zeros(2))
+    with pytest.raises(mg.StaleError):
+        mg.grad(mg.sum(g), w)
+
+
+def test_an_index_array_may_change_after_it_was_used():
+    x, c, i = leaf(1.0, 2.0, 3.0), np.array([10.0, 20.0]), np.array([0, 1])
+    y = mg.sum(x[i] * c)
+    i[:] = 2
+    assert mg.grad(y, x)[0].numpy().tolist() == [10, 20, 0]
+
+
+def test_a_gradient_keeps_no_larger_array_alive():
+    a, b = leaf(1.0, 2.0), mg.tensor(np.zeros(10_000), requires_grad=True)
+    (g,) = mg.grad(mg.sum(mg.square(mg.concatenate([a, b]))), a)
+    assert mg.backend.memory_of(g.data).size == 2
+
+
+def test_an_unknown_gradient_of_a_norm_at_zero_is_zero_by_its_factor_too():
+    """d/dc of ∂(c·|x|)/∂x is x/|x|: at x = 0 it is 0 by definition, never 0/0."""
+    x, c = leaf(0.0, 0.0), leaf(3.0)
+    (g,) = mg.grad(mg.sum(c * mg.norm(x)), x, create_graph=True)
+    assert mg.grad(mg.sum(g), c)[0].item() == 0
+
+
+def test_rectifiers_at_the_ends_of_the_numbers():
+    """Raw and recorded passes agree where 0·∞ lurks, and a NaN is not hidden, whatever the memory layout."""
+    x = leaf(-1.0, 0.0, 4.0)
+    with np.errstate(divide="ignore"):
+        raw, recorded = (mg.grad(mg.sum(mg.sqrt(mg.relu(x))), x, create_graph=c)[0].numpy() for c in (False, True))
+    assert raw.tolist() == recorded.tolist() == [0, 0, 0.25]
+    strange = np.array([[np.nan, 1.0], [-np.inf, np.inf]])
+    for image in (strange, strange.T.copy().T):
+        assert np.isnan(mg.relu(image)[0, 0]) and mg.relu(image)[1].tolist() == [0, np.inf]
+
+
+def test_hooks_must_return_a_tensor_like_the_gradient():
+    for wrong in (lambda g: g.numpy(), lambda g: mg.sum(g), lambda g: g.numpy().astype("float32")):
+        x = leaf(1.0, 2.0)
+        x.hook(wrong)
+        with pytest.raises(mg.ShapeError, match="a hook must return"):
+            mg.sum(x * x).backward()
+    x, c = leaf(1.0, 2.0), leaf(5.0, 6.0).detach()
+    x.hook(lambda g: c)
+    mg.sum(x * x).backward()
+    assert x.grad.numpy().tolist() == [5, 6] and not np.shares_memory(x.grad.data, c.data)
+
+
+def test_masks_combine_and_choose():
+    t = mg.tensor([-1.0, 0.5, 2.0])
+    mask = (t > 0) & ~(t > 1) | (t == 2)
+    assert mask.numpy().tolist() == [False, True, True]
+    chosen = mg.where(mask, 1.0, 0.0)
+    assert type(chosen) is mg.Tensor and chosen.dtype == np.float32 and chosen.numpy().tolist() == [0, 1, 1]

@@ -247,3 +247,26 @@ def test_no_grad_keeps_no_intermediate():
             seen.append(weakref.ref(h.data))
         del h
     assert alive(seen) == []
+
+
+def test_a_thousand_rounds_of_play_leave_memory_flat():
+    """The real loop: modules, batch norm, Adam, a log; what may grow is the trajectory, 8 bytes a number."""
+    from minigan.data import Batches
+    from minigan.games import GAN, Alternating, play
+
+    D = mg.nn.Sequential(mg.nn.Dense(2, 8), mg.nn.BatchNorm(8), mg.nn.LeakyReLU(), mg.nn.Dense(8, 1))
+    points = Batches(np.random.default_rng(0).standard_normal((64, 2), dtype="float32"), 16, 0)
+    game = GAN(mg.models.mlp(2, 8, 2), D, points, latent_dim=2)
+    solver = Alternating({name: mg.optim.Adam(p) for name, p in game.players.items()})
+    play(game, solver, 20)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        play(game, solver, 200)
+        before = tracemalloc.get_traced_memory()[0]
+        play(game, solver, 1200, start=200)
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    finally:
+        tracemalloc.stop()
+        gc.enable()

@@ -807,3 +807,29 @@ BAD = {  # name: (what is done, the error, what its message says)
 def test_mistakes_are_named(act, error, text):
     with pytest.raises(error, match=text):
         act()
+
+
+def test_an_activation_kept_for_later_is_no_parameter():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Dense(2, 2)
+
+        def forward(self, x):
+            self.hidden = self.dense(x)
+            return self.hidden
+
+    net = Keeps()
+    net(np.ones((1, 2), "float32"))
+    assert [name for name, _ in net.named_parameters()] == ["dense.weight", "dense.bias"]
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, lambda layers: dict(enumerate(layers))])
+def test_layers_in_a_list_are_refused(wrap):
+    net = nn.Module()
+    with pytest.raises(TypeError, match="would not be trained"):
+        net.layers = wrap([nn.Dense(2, 2)])
+
+
+def test_a_module_makes_tensors_of_arrays():
+    assert type(nn.ReLU()(np.ones(2, "float32"))) is mg.Tensor

@@ -300,6 +300,11 @@ def test_scatter_takes_the_indices_that_getitem_takes(index):
     assert mg.grad(mg.sum(y * np.float32([1, 2, 3])), x)[0].data.tolist() == [3, 1, 3]
 
 
+def test_axes_may_be_a_list():
+    x = mg.tensor(np.arange(6.0).reshape(1, 2, 3), requires_grad=True)
+    assert mg.sum(x, [0, 2]).numpy().tolist() == [3, 12] and mg.grad(mg.sum(mg.mean(x, [0, 1])), x)[0].shape == x.shape
+
+
 def test_an_axis_may_be_numpys_integer():
     x = mg.tensor(noise(5, (2, 3)), requires_grad=True)
     for fn in (mg.sum, mg.mean, mg.var, mg.max, mg.logsumexp, mg.norm, mg.softmax):

@@ -528,3 +528,33 @@ def test_ema_state_round_trip():
 def test_ema_refuses_bad_arguments(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_no_optimiser_moves_the_averaged_weights():
+    net = mg.nn.Dense(2, 1)
+    sgd, ema = SGD(net.parameters(), lr=0.1), EMA(net.parameters())
+    mg.sum(net(np.ones((1, 2), "float32"))).backward()
+    own = net.weight.numpy()
+    with pytest.raises(ValueError, match="EMA.applied"), ema.applied():
+        sgd.step()
+    assert np.array_equal(net.weight.numpy(), own)
+
+
+def test_an_average_of_moved_weights_is_refused():
+    net = mg.nn.Dense(2, 1)
+    ema = EMA(net.parameters())
+    net.to(dtype="float64")
+    for use in (ema.update, lambda: ema.applied().__enter__()):
+        with pytest.raises(mg.DeviceError, match="after EMA was made"):
+            use()
+
+
+def test_loading_an_average_is_noticed_by_graphs_that_used_it():
+    net = mg.nn.Dense(2, 1)
+    ema = EMA(net.parameters())
+    x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    with ema.applied():
+        y = mg.sum(mg.square(net(x)))
+    ema.load_state_dict({"mean": np.zeros(3), "steps": np.array(1)})
+    with pytest.raises(mg.StaleError):
+        mg.grad(y, x)

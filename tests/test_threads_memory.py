@@ -288,3 +288,20 @@ def test_play_takes_charge_and_leaves_blas_as_it_was(openblas):
 
     mg.games.play(Still(), Nobody(), 2, [Watch()])
     assert seen == [True, True] and set(blas_threads()) == {2}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_makes_threads_of_its_own():
+    code = """
+import os, threading
+from minigan.backend import threads
+threads.threads = 2
+threads.split(lambda a, b: None, 4, threads.SMALLEST)
+child = os.fork()
+threads.split(lambda a, b: None, 4, threads.SMALLEST)
+if child:
+    print(os.waitpid(child, 0)[1])
+else:
+    os._exit(0)
+"""
+    assert fresh(code) == ["0"]

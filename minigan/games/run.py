@@ -140,7 +140,7 @@ class Run:
 @contextmanager
 def _aside(target):
     """Open a file beside ``target``; rename it over the target when all went well, remove it otherwise."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.partial")  # one name: what a kill leaves, the next save overwrites
     try:
         with open(temporary, "wb") as file:
             yield file

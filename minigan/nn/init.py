@@ -58,7 +58,8 @@ def initialize(module, init, seed=0):
             elif kind == "beta" or p.ndim < 2:
                 values = np.zeros(p.shape)
             else:
-                values = init(rng, p.shape, *layer.fans())
+                fans = layer.fans() if hasattr(layer, "fans") else (math.prod(p.shape[:-1]), p.shape[-1])
+                values = init(rng, p.shape, *fans)
             p.assign(backend.of(p.data).asarray(values, p.dtype))
     return module
 

@@ -287,7 +287,7 @@ class Flatten(Module):
 
     def forward(self, x):
         """(n, …) → (n, d)."""
-        return ops.reshape(x, x.shape[0], -1)
+        return ops.reshape(x, x.shape[0], math.prod(x.shape[1:]))  # not −1: the batch may be empty
 
 
 class Reshape(Module):

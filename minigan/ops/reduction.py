@@ -15,6 +15,11 @@ from .shape import reshape
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "norm", "softmax", "sum", "var"]
 
 
+def _tuple(axis):
+    """A list of axes as the tuple that array libraries want; anything else as it is."""
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
 def _axes(axis, shape):
     """``axis`` as a tuple of numbers ≥ 0."""
     axes = range(len(shape)) if axis is None else (axis,) if hasattr(axis, "__index__") else axis
@@ -50,7 +55,7 @@ def _(g, x_shape, *, axis):
 
 def sum(x, axis=None, keepdims=False):
     """The sum of x over ``axis``."""
-    return _sum(x, axis=axis, keepdims=keepdims)
+    return _sum(x, axis=_tuple(axis), keepdims=keepdims)
 
 
 @primitive
@@ -66,7 +71,7 @@ def _(g, x_shape, *, axis):
 
 def mean(x, axis=None, keepdims=False):
     """The mean of x over ``axis``."""
-    return _mean(x, axis=axis, keepdims=keepdims)
+    return _mean(x, axis=_tuple(axis), keepdims=keepdims)
 
 
 @primitive
@@ -85,7 +90,7 @@ def var(x, axis=None, keepdims=False, ddof=0):
     """The variance of x over ``axis``: squared distances from the mean, summed and divided by n − ddof (biased by
     default).
     """
-    return _var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+    return _var(x, axis=_tuple(axis), keepdims=keepdims, ddof=ddof)
 
 
 @primitive
@@ -113,12 +118,12 @@ _min.vjp("x")(_at_extremum)
 
 def max(x, axis=None, keepdims=False):
     """The maximum of x over ``axis``; equal maxima share the gradient equally."""
-    return _max(x, axis=axis, keepdims=keepdims)
+    return _max(x, axis=_tuple(axis), keepdims=keepdims)
 
 
 def min(x, axis=None, keepdims=False):
     """The minimum of x over ``axis``; equal minima share the gradient equally."""
-    return _min(x, axis=axis, keepdims=keepdims)
+    return _min(x, axis=_tuple(axis), keepdims=keepdims)
 
 
 @primitive
@@ -140,7 +145,7 @@ def _(g, x, out, x_shape, *, axis):
 
 def logsumexp(x, axis=None, keepdims=False):
     """ln Σ eˣ over ``axis``, computed without overflow."""
-    return _logsumexp(x, axis=axis, keepdims=keepdims)
+    return _logsumexp(x, axis=_tuple(axis), keepdims=keepdims)
 
 
 @primitive
@@ -157,7 +162,7 @@ def _(g, out, *, axis):
 
 def softmax(x, axis=-1):
     """eˣ/Σeˣ over ``axis``: positive numbers that sum to 1."""
-    return _softmax(x, axis=axis)
+    return _softmax(x, axis=_tuple(axis))
 
 
 @primitive
@@ -175,7 +180,7 @@ def _(g, out, *, axis):
 
 def log_softmax(x, axis=-1):
     """ln softmax(x) over ``axis``, computed without overflow: class log-probabilities from logits."""
-    return _log_softmax(x, axis=axis)
+    return _log_softmax(x, axis=_tuple(axis))
 
 
 @primitive
@@ -197,4 +202,4 @@ def _(g, x, out, x_shape, *, axis):
 
 def norm(x, axis=None, keepdims=False):
     """The Euclidean length √Σx² over ``axis``. At 0 its gradient is defined, and 0."""
-    return _norm(x, axis=axis, keepdims=keepdims)
+    return _norm(x, axis=_tuple(axis), keepdims=keepdims)
