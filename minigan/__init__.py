@@ -5,7 +5,7 @@
     nn, optim                                                  layers, initialisers; SGD, RMSProp, Adam, EMA
     data, models                                               MNIST, toy distributions; ready-made networks
     objectives, games                                          what the players minimise; how they play
-    minigan.report (import it)                                 image grids and plots
+    report                                                     image grids and plots
     ShapeError, DTypeError, StaleError, … (MiniganError)       errors, with the line that caused them
 
 >>> import minigan as mg
@@ -15,7 +15,7 @@
 [2.0, 4.0]
 """
 
-from . import backend, data, games, models, nn, objectives, ops, optim
+from . import backend, nn, ops, optim
 from .autodiff.check import check_grad
 from .autodiff.engine import grad
 from .autodiff.modes import enable_grad, no_grad, scope
@@ -34,8 +34,22 @@ from .errors import (
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
-__all__ = ["backend", "data", "games", "models", "nn", "objectives", "ops", "optim"]
+_on_demand = {"data", "games", "models", "objectives", "report"}  # loaded when first used: `import minigan` stays quick
+__all__ = ["backend", "nn", "ops", "optim"]
+__all__ += sorted(_on_demand)
 __all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
 __all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]
 __all__ += ["StaleError"]
 __all__ += ops.__all__
+
+
+def __getattr__(name):
+    if name in _on_demand:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_on_demand})

@@ -8,8 +8,6 @@ We put the seed and the stream's name into the key and the step into the counter
 * the numbers are drawn on the host, hence the same with NumPy, with CuPy and on any number of processes.
 """
 
-import hashlib
-
 import numpy as np
 
 _WORD = 2**64
@@ -29,6 +27,8 @@ def stream(seed, name, step=0):
     """
     if step < 0:
         raise ValueError(f"stream({name!r}): step must be >= 0, got {step}")
+    import hashlib
+
     # Python's own hash() is salted per process; blake2b is not.
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     # As uint64 arrays: from a list of ints, some above 2**63, NumPy would make rounded floats.
