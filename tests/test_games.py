@@ -380,3 +380,13 @@ def test_play_outside_the_main_thread():
 def test_the_loop_imports_no_pictures():
     code = "import sys, minigan.games; assert not {'matplotlib', 'tqdm', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_losses_of_shape_1_are_numbers_too():
+    class OneElement(Bilinear):
+        def losses(self, batch):
+            return {name: mg.reshape(loss, 1) for name, loss in super().losses(batch).items()}
+
+    game = OneElement()
+    trajectory = play(game, Alternating(moves(game)), 2)
+    assert all(type(value) is float for value in trajectory["loss/x"]) and len(trajectory["loss/x"]) == 2

@@ -558,3 +558,22 @@ def test_loading_an_average_is_noticed_by_graphs_that_used_it():
     ema.load_state_dict({"mean": np.zeros(3), "steps": np.array(1)})
     with pytest.raises(mg.StaleError):
         mg.grad(y, x)
+
+
+def test_a_misshapen_gradient_is_refused_before_anything_moves():
+    w, v = (mg.tensor([1.0, 2.0], requires_grad=True, name=n) for n in "wv")
+    sgd = SGD([w, v], lr=0.1)
+    w.grad, v.grad = mg.tensor([1.0, 1.0]), mg.tensor([1.0])
+    with pytest.raises(mg.ShapeError, match="gradient of 'v' has shape"):
+        sgd.step()
+    assert w.numpy().tolist() == [1, 2] and sgd.steps == 0
+
+
+def test_a_state_that_cannot_be_read_changes_nothing():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    adam, ema = Adam([w]), EMA([w])
+    with pytest.raises(ValueError):
+        adam.load_state_dict({"m": np.ones(2), "v": np.ones(2), "steps": np.array(np.nan)})
+    with pytest.raises(ValueError):
+        ema.load_state_dict({"mean": np.zeros(2), "steps": np.array(np.nan)})
+    assert adam.state["m"].tolist() == [0, 0] and ema.state_dict()["mean"].tolist() == [1, 2]

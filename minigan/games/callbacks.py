@@ -7,7 +7,7 @@ from .loop import to_floats
 
 
 class Callback:
-    """Does nothing; subclasses override one or both."""
+    """Does nothing; subclasses override what they need."""
 
     def after(self, moment):
         """Called after every round."""

@@ -91,7 +91,8 @@ def to_floats(records):
     if not arrays:
         return [dict(r) for r in records]
     library = backend.of(arrays[0])
-    floats = iter(library.to_host(library.xp.stack(arrays)).tolist())
+    column = library.xp.stack([library.xp.asarray(a).reshape(()) for a in arrays])  # losses may be (1,)
+    floats = iter(library.to_host(column).tolist())
     return [{k: v if isinstance(v, int) else next(floats) for k, v in r.items()} for r in records]
 
 

@@ -75,6 +75,7 @@ class EMA:
             raise ShapeError(f"this state does not fit EMA: expected mean and steps, got {', '.join(sorted(state))}")
         if np.shape(state["mean"]) != self.flat.data.shape:
             raise ShapeError(f"this average has {np.size(state['mean'])} numbers, the network {self.flat.data.size}")
-        self.flat.data[...] = backend.of(self.flat.data).asarray(state["mean"], self.flat.data.dtype)
-        self.steps = int(state["steps"])
+        steps, mean = int(state["steps"]), backend.of(self.flat.data).asarray(state["mean"], self.flat.data.dtype)
+        self.flat.data[...] = mean
+        self.steps = steps
         self.version.bump()

@@ -82,11 +82,17 @@ class Optimizer:
                 p.data, p._version = view, self.version
 
     def step(self):
-        """Move every parameter that has a gradient. Raises ``ValueError`` when none has one."""
+        """Move every parameter that has a gradient.
+
+        Raises ``ValueError`` when none has one and `ShapeError` for a misshapen one; then nothing has moved.
+        """
         present = [p.grad is not None for p in self.params]
         if not any(present):
             raise ValueError(f"{type(self).__name__}.step: no parameter has a gradient; call loss.backward() first")
         self._bind()
+        for p in self.params:  # NumPy would broadcast (1,) into (2,) without a word
+            if p.grad is not None and p.grad.shape != p.shape:
+                raise ShapeError(f"the gradient of {p.name!r} has shape {p.grad.shape}, the parameter {p.shape}")
         self.steps += 1
         self.gradient.gather([0 if p.grad is None else p.grad.data for p in self.params])
         for piece in [slice(None)] if all(present) else [s for s, here in zip(self.flat.slices, present) if here]:
@@ -114,6 +120,8 @@ class Optimizer:
         got = {name: np.shape(a) for name, a in state.items()}
         if expected != got:
             raise ShapeError(f"this state does not fit {type(self).__name__}: expected {expected}, got {got}")
+        steps = int(state["steps"])
+        moments = {name: backend.of(a).asarray(state[name], a.dtype) for name, a in self.state.items()}
         for name, a in self.state.items():
-            a[...] = backend.of(a).asarray(state[name], a.dtype)
-        self.steps = int(state["steps"])
+            a[...] = moments[name]
+        self.steps = steps
