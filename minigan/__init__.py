@@ -34,7 +34,7 @@ from .errors import (
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
-__all__ = ["backend", "nn", "ops", "optim", "data", "games", "models", "objectives", "report"]  # noqa: F405 (on demand)
+__all__ = ["backend", "nn", "ops", "optim", "data", "games", "metrics", "models", "objectives", "report"]  # noqa: F405 (on demand)
 _on_demand = frozenset(__all__[4:])  # loaded when first used: `import minigan` stays quick
 __all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
 __all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]

@@ -57,6 +57,6 @@ def test_doctests():
     import importlib
 
     names = ["minigan", "minigan.backend.random", "minigan.autodiff.modes", "minigan.autodiff.engine"]
-    names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.ema"]
+    names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.averages"]
     results = [doctest.testmod(importlib.import_module(name)) for name in names]
     assert all(r.failed == 0 for r in results) and sum(r.attempted for r in results) > 15

@@ -137,8 +137,8 @@ def test_batches_and_latents_follow_from_seed_and_number():
     game, same, other = small_gan(), small_gan(), small_gan(seed=1)
     for player in ("D", "G", None):
         for number in (0, 3):
-            real, z = game.batch(number, player)
-            real_again, z_again = same.batch(number, player)
+            real, z, *_ = game.batch(number, player)
+            real_again, z_again, *_ = same.batch(number, player)
             assert (real is None) == (player == "G") == (real_again is None)
             assert z.shape == (4, 2) and z.dtype == "float32" and z.node is None
             assert_array_equal(z.data, z_again.data)
@@ -210,7 +210,7 @@ def test_alternating_is_the_algorithm_written_out():
     by_hand.G.load_state_dict(game.G.state_dict())
     by_hand.D.load_state_dict(game.D.state_dict())
     losses = Alternating(moves(game, 0.1)).step(game, 4)
-    (real, z), (_, z_g) = by_hand.batch(4, "D"), by_hand.batch(4, "G")
+    (real, z, *_), (_, z_g, *_) = by_hand.batch(4, "D"), by_hand.batch(4, "G")
     loss = mg.mean(mg.softplus(-by_hand.D(real))) + mg.mean(mg.softplus(by_hand.D(by_hand.G(z).detach())))
     for p, g in zip(by_hand.D.parameters(), mg.grad(loss, by_hand.D.parameters())):
         p.assign(p.data - 0.1 * g.data)

@@ -833,3 +833,11 @@ def test_layers_in_a_list_are_refused(wrap):
 
 def test_a_module_makes_tensors_of_arrays():
     assert type(nn.ReLU()(np.ones(2, "float32"))) is mg.Tensor
+
+
+def test_a_replaced_child_or_parameter_keeps_its_place():
+    net = nn.Sequential(nn.Dense(1, 2), nn.ReLU(), nn.Dense(2, 1))
+    net.dense1 = nn.Dense(1, 2)
+    assert [name for name, _ in net.named_modules()][1:] == ["dense1", "relu1", "dense2"]
+    net.dense2.weight = mg.tensor(np.ones((2, 1), np.float32), requires_grad=True)
+    assert [name for name, _ in net.dense2.named_parameters()] == ["weight", "bias"]

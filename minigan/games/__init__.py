@@ -1,23 +1,22 @@
-"""Games, solvers (how players move), the training loop and the run folder."""
+"""Games, solvers (how players move), the training loop, diagnostics and the run folder."""
 
 from .callbacks import Averaging, Callback, Checkpoint, Log, Progress
-from .game import GAN, Game
+from .game import Game
+from .gan import GAN
+from .guard import NonFiniteError
 from .loop import Moment, Trajectory, play
 from .run import Run, RunError
-from .solvers import Alternating
-
-__all__ = [
-    "GAN",
-    "Alternating",
-    "Averaging",
-    "Callback",
-    "Checkpoint",
-    "Game",
-    "Log",
-    "Moment",
-    "Progress",
-    "Run",
-    "RunError",
-    "Trajectory",
-    "play",
-]
+from .solvers import (
+    Alternating,
+    Consensus,
+    ExtraGradient,
+    Optimistic,
+    PastExtraGradient,
+    Proximal,
+    Simultaneous,
+    Solver,
+    SymplecticGradientAdjustment,
+    Unrolled,
+    negative_momentum,
+)
+from .toys import Bilinear, DiracGAN, QuadraticGame

@@ -1,6 +1,7 @@
 """Layers, modules and initialisers."""
 
 from . import init
+from .gan_layers import MinibatchDiscrimination, MinibatchStdDev, Pack, VirtualBatchNorm, WithReference
 from .layers import (
     BatchNorm,
     Conv,
@@ -19,6 +20,7 @@ from .layers import (
     Tanh,
 )
 from .module import Module
+from .spectral import SpectralNorm, spectral_norm
 
 __all__ = [
     "BatchNorm",
@@ -31,11 +33,18 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "LeakyReLU",
+    "MinibatchDiscrimination",
+    "MinibatchStdDev",
     "Module",
+    "Pack",
     "ReLU",
     "Reshape",
     "Sequential",
     "Sigmoid",
+    "SpectralNorm",
     "Tanh",
+    "VirtualBatchNorm",
+    "WithReference",
     "init",
+    "spectral_norm",
 ]

@@ -90,7 +90,11 @@ class Dense(Module):
 
     def forward(self, x):
         """(…, in_features) → (…, out_features)."""
-        y = ops.matmul(x, self.weight)
+        return self.apply(x, self.weight)
+
+    def apply(self, x, weight):
+        """The layer's function with another weight of the same shape."""
+        y = ops.matmul(x, weight)
         return y if self.bias is None else y + self.bias
 
     def extra(self):
@@ -118,7 +122,11 @@ class Conv(Module):
 
     def forward(self, x):
         """(n, h, w, in) → (n, oh, ow, out)."""
-        y = ops.conv(x, self.weight, self.stride, self.padding)
+        return self.apply(x, self.weight)
+
+    def apply(self, x, weight):
+        """The layer's function with another weight of the same shape."""
+        y = ops.conv(x, weight, self.stride, self.padding)
         return y if self.bias is None else y + self.bias
 
     def extra(self):
@@ -160,7 +168,11 @@ class ConvTranspose(Module):
 
     def forward(self, x):
         """(n, h, w, in) → (n, H, W, out)."""
-        y = ops.conv_transpose(x, self.weight, self.stride, self.padding, self.output_padding)
+        return self.apply(x, self.weight)
+
+    def apply(self, x, weight):
+        """The layer's function with another weight of the same shape."""
+        y = ops.conv_transpose(x, weight, self.stride, self.padding, self.output_padding)
         return y if self.bias is None else y + self.bias
 
     def extra(self):
@@ -176,6 +188,8 @@ class BatchNorm(Module):
     momentum·batch`` (with the unbiased variance). Evaluation: the running ones, as constants. Not for a critic under a
     per-sample gradient penalty, since it couples the samples of a batch.
     """
+
+    couples_samples = True
 
     def __init__(self, channels, momentum=0.1, eps=1e-5):
         super().__init__()

@@ -19,6 +19,10 @@ from ..errors import ShapeError
 class Module:
     """Base class of layers and networks: define ``__init__`` and ``forward``, then call the module like a function."""
 
+    # Does a sample's output depend on the other samples of the batch in training? Per-sample gradient penalties refuse
+    # such a layer.
+    couples_samples = False
+
     def __init__(self, name=None):
         for registry in ("_parameters", "_children", "_buffers"):
             object.__setattr__(self, registry, {})
@@ -33,12 +37,16 @@ class Module:
             if any(isinstance(v, Module) or (isinstance(v, Tensor) and v.requires_grad) for v in held):
                 what = f"{type(self).__name__}.{name}: layers inside a {type(value).__name__} would not be trained"
                 raise TypeError(f"{what}; put them into nn.Sequential, or set each as an attribute")
-        self._parameters.pop(name, None)
-        self._children.pop(name, None)
-        if isinstance(value, Tensor) and value.requires_grad and value.node.op is None:
-            self._parameters[name] = value
+        parameter = isinstance(value, Tensor) and value.requires_grad and value.node.op is None
+        child = isinstance(value, Module)
+        if not parameter:
+            self._parameters.pop(name, None)
+        if not child:
+            self._children.pop(name, None)
+        if parameter:
+            self._parameters[name] = value  # in the place of an old one: Sequential runs its children in order
             value.name = _join(self.path, name)
-        elif isinstance(value, Module):
+        elif child:
             self._children[name] = value
             value._rename(_join(self.path, name))
         elif name in self._buffers:

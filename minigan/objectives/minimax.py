@@ -15,6 +15,7 @@ class Minimax(Objective):
     """
 
     zero_sum = True
+    probabilities = True
 
     def discriminator_loss(self, real, fake):
         """E softplus(−D(x)) + E softplus(D(G(z))); 2 ln 2 at equilibrium."""
@@ -37,3 +38,32 @@ class NonSaturating(Minimax):
     def generator_loss(self, fake, real=None):
         """E softplus(−D(G(z))); ln 2 at equilibrium."""
         return mean(softplus(-fake))
+
+
+class OneSidedLabelSmoothing(Objective):
+    """Real samples are labelled ``label`` instead of 1, generated ones still 0 (Salimans et al. 2016, § 3.4).
+
+    objective: `Minimax` or `NonSaturating`, whose generator's loss stays. The discriminator's target α changes
+
+        −α log σ(ℓ) − (1 − α) log(1 − σ(ℓ)) = softplus(−ℓ) + (1 − α)·ℓ,        since softplus(ℓ) − softplus(−ℓ) = ℓ,
+
+    so it pays for being sure of a real sample. At the optimum σ(D*) = α p/(p + q). (Smoothing both labels would put
+    the generated density q into the numerator, and teach the generator to stay where it is.)
+    """
+
+    probabilities = True
+
+    def __init__(self, objective, label=0.9):
+        if not isinstance(objective, Minimax):
+            raise ValueError(f"label smoothing is for minimax and non_saturating, which have labels; got {objective!r}")
+        if not 0 < label <= 1:
+            raise ValueError(f"OneSidedLabelSmoothing: label must be in (0, 1], got {label}")
+        self.objective, self.label, self.zero_sum = objective, label, objective.zero_sum
+
+    def discriminator_loss(self, real, fake):
+        """The objective's own plus (1 − label)·E D(x)."""
+        return self.objective.discriminator_loss(real, fake) + (1 - self.label) * mean(real)
+
+    def generator_loss(self, fake, real=None):
+        """The objective's own."""
+        return self.objective.generator_loss(fake, real)

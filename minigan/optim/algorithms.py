@@ -15,12 +15,12 @@ class SGD(Optimizer):
         self.momentum, self.moments = momentum, ("momentum_buffer",) if momentum else ()
         super().__init__(params, lr)
 
-    def _update(self, w, g, momentum_buffer=None):
+    def _update(self, w, g, rate, momentum_buffer=None):
         if momentum_buffer is not None:
             momentum_buffer *= self.momentum
             momentum_buffer += g
             g = momentum_buffer
-        w -= self.lr * g
+        w -= rate * g
 
 
 class RMSProp(Optimizer):
@@ -34,9 +34,9 @@ class RMSProp(Optimizer):
             raise ValueError(f"RMSProp: alpha must be in [0, 1), got {alpha}")
         self.alpha, self.eps = alpha, eps
 
-    def _update(self, w, g, v):
+    def _update(self, w, g, rate, v):
         v += (1 - self.alpha) * (g * g - v)
-        w -= self.lr * g / (backend.xp(v).sqrt(v) + self.eps)
+        w -= rate * g / (backend.xp(v).sqrt(v) + self.eps)
 
 
 class Adam(Optimizer):
@@ -53,7 +53,7 @@ class Adam(Optimizer):
             raise ValueError(f"Adam: beta1 and beta2 must be in [0, 1), got {beta1} and {beta2}")
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def _update(self, w, g, m, v):
+    def _update(self, w, g, rate, m, v):
         correction = math.sqrt(1 - self.beta2**self.steps)
-        rate = self.lr * correction / (1 - self.beta1**self.steps)
+        rate = rate * correction / (1 - self.beta1**self.steps)
         backend.of(w).adam(w, g, m, v, rate, self.beta1, self.beta2, self.eps * correction)

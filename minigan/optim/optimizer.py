@@ -42,7 +42,8 @@ class Flat:
 class Optimizer:
     """Base class: holds the parameters in a flat buffer, and gives each update to ``_update``.
 
-    params: Tensors that require gradients (``module.parameters()``). Parameters without a gradient (``.grad is None``)
+    params: Tensors that require gradients (``module.parameters()``). lr: a number, or a function of the number of steps
+    taken so far (see `optim.schedules`). Parameters without a gradient (``.grad is None``)
     stay as they are, their moments too.
 
     Raises ``ValueError`` for no, repeated or untracked parameters or a learning rate that is not positive.
@@ -59,9 +60,9 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__} takes leaf Tensors that require gradients, got {bad[0]!r}")
         if len(set(self.params)) != len(self.params):
             raise ValueError(f"{type(self).__name__}: a parameter is listed twice")
-        if not lr > 0:
-            raise ValueError(f"{type(self).__name__}: lr must be positive, got {lr}")
         self.lr, self.steps = lr, 0
+        if not self.rate > 0:
+            raise ValueError(f"{type(self).__name__}: lr must be positive, got {self.rate}")
         self.flat, self.gradient = Flat(self.params), Flat(self.params)
         self.state = {name: backend.xp(self.flat.data).zeros_like(self.flat.data) for name in self.moments}
         self.version = Version()
@@ -81,6 +82,11 @@ class Optimizer:
                 view[...] = p.data
                 p.data, p._version = view, self.version
 
+    @property
+    def rate(self):
+        """The learning rate of the next step, a number."""
+        return self.lr(self.steps) if callable(self.lr) else self.lr
+
     def step(self):
         """Move every parameter that has a gradient.
 
@@ -93,16 +99,28 @@ class Optimizer:
         for p in self.params:  # NumPy would broadcast (1,) into (2,) without a word
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ShapeError(f"the gradient of {p.name!r} has shape {p.grad.shape}, the parameter {p.shape}")
+        rate = self.rate
         self.steps += 1
         self.gradient.gather([0 if p.grad is None else p.grad.data for p in self.params])
         for piece in [slice(None)] if all(present) else [s for s, here in zip(self.flat.slices, present) if here]:
             state = {name: array[piece] for name, array in self.state.items()}
-            self._update(self.flat.data[piece], self.gradient.data[piece], **state)
+            self._update(self.flat.data[piece], self.gradient.data[piece], rate, **state)
         self.version.bump()
 
-    def _update(self, w, g, **state):
-        """Change the flat arrays w and state in place. Subclasses define it."""
+    def _update(self, w, g, rate, **state):
+        """Change the flat arrays w and state in place, at this learning rate. Subclasses define it."""
         raise NotImplementedError
+
+    def position(self):
+        """A copy of all parameter values as one flat array (size,), for `move_to`."""
+        self._bind()
+        return self.flat.data.copy()
+
+    def move_to(self, position):
+        """Set all parameter values from a flat array (size,); the moments stay. For solvers that try a step."""
+        self._bind()
+        self.flat.data[...] = position
+        self.version.bump()
 
     def zero_grad(self):
         """Forget all gradients (``.grad = None``)."""

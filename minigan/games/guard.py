@@ -1,0 +1,58 @@
+"""The guard against numbers that are not finite: which term, which player, which layer, in which round."""
+
+from .. import backend
+from ..autodiff.tensor import Tensor
+from ..errors import MiniganError
+
+PATIENCE = 20  # rounds between two looks on a device where looking means waiting
+
+
+class NonFiniteError(MiniganError):
+    """A loss or a gradient is NaN or infinite. The message names round, player, terms and layers."""
+
+
+def check_finite(game, player, loss, batch, step):
+    """Raise `NonFiniteError` if the player's loss or the gradient in its parameters' ``.grad`` is not finite.
+
+    On the CPU every call looks; on another device, where looking waits for it, every `PATIENCE`-th round.
+    """
+    library = backend.of(loss.data)
+    if library is not backend.get("cpu") and step % PATIENCE != PATIENCE - 1:
+        return
+    xp, params = library.xp, game.players[player]
+    probe = loss.data + 0 * sum(p.grad.data.sum() for p in params if p.grad is not None)  # 0·NaN and 0·inf are NaN
+    if library.to_host(xp.isfinite(probe)).all():
+        return
+    problems = _in_terms(game, player, loss) + _in_gradients(params)
+    if not problems:  # a sum of finite numbers overflowed: large, but not yet broken
+        return
+    lines = [f"step {step + 1}: player {player!r} cannot move, its numbers are not finite", *problems]
+    lines += [f"the batch itself: {name} holds NaN or infinity" for name in _bad_inputs(batch)]
+    lines += ["nothing of this player has moved in this step; lower the learning rate, or look at the first line above"]
+    raise NonFiniteError("\n    ".join(lines))
+
+
+def _finite(a):
+    return bool(backend.of(a).to_host(backend.xp(a).isfinite(a).all()))
+
+
+def _in_terms(game, player, loss):
+    if _finite(loss.data):
+        return []
+    shown = {name: float(backend.of(a).to_host(a)) for name, a in game.terms.get(player, {}).items()}
+    terms = f" (terms: {', '.join(f'{name} {value:g}' for name, value in shown.items())})" if shown else ""
+    return [f"loss: {float(loss):g}{terms}"]
+
+
+def _in_gradients(params):
+    lines = []
+    for i, p in enumerate(params):
+        if p.grad is not None and not _finite(p.grad.data):
+            bad = int(backend.of(p.data).to_host((~backend.xp(p.data).isfinite(p.grad.data)).sum()))
+            lines.append(f"gradient of {p.name or f'parameter {i}'}: {bad} of {p.size} numbers")
+    return lines
+
+
+def _bad_inputs(batch):
+    names = getattr(batch, "_fields", ())
+    return [name for name in names if isinstance(t := getattr(batch, name), Tensor) and not _finite(t.data)]

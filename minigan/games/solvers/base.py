@@ -1,0 +1,96 @@
+"""What a solver is: a way for all players of a game to move, by the optimisers of `minigan.optim`."""
+
+from ...autodiff.engine import grad
+from ...autodiff.tensor import Tensor
+from ..guard import check_finite
+from ..state import join_states, split_state
+
+
+class Solver:
+    """Base class: holds one optimiser per player; subclasses define ``round``.
+
+    optimizers: {player: Optimizer}, in order of moving.
+    """
+
+    def __init__(self, optimizers):
+        self.optimizers = dict(optimizers)
+        if not self.optimizers:
+            raise ValueError(f"{type(self).__name__} got no optimisers: pass {{player: optimiser}}")
+        self.number = 0
+
+    def step(self, game, step):
+        """Play round number ``step``. Returns {player: its loss before its last move, a scalar Tensor}.
+
+        Raises ``ValueError`` when there is an optimiser for a player that the game does not have, and `NonFiniteError`
+        when a loss or gradient is not finite; the player concerned has not moved then.
+        """
+        unknown = set(self.optimizers) - set(game.players)
+        if unknown:
+            raise ValueError(f"optimisers for unknown players {sorted(unknown)}; the game has {sorted(game.players)}")
+        self.number = step
+        losses = self.round(game, step)
+        game.after_round()
+        return losses
+
+    def round(self, game, step):
+        """What the players do in one round. Subclasses define it."""
+        raise NotImplementedError
+
+    # ---- pieces that solvers are made of --------------------------------------------------------------------------
+
+    def gradient(self, game, player, batch):
+        """Leave the player's gradient in its parameters' ``.grad``. Returns the loss, cut loose."""
+        loss, params = game.loss(player, batch), self.optimizers[player].params
+        for p, g in zip(params, grad(loss, params)):  # not loss.backward(): the others' gradients are their own affair
+            p.grad = g
+        check_finite(game, player, loss, batch, self.number)
+        return loss.detach()
+
+    def gradients(self, game, batch):
+        """`gradient` of all players at the same point. Returns {player: loss}."""
+        return {player: self.gradient(game, player, batch) for player in self.optimizers}
+
+    def set_gradients(self, game, losses, gradients, batch):
+        """Leave these gradients, {player: [Tensor or array per parameter]}, instead. Returns {player: loss}."""
+        for player in self.optimizers:
+            for p, g in zip(self.optimizers[player].params, gradients[player], strict=True):
+                p.grad = Tensor(g.data if isinstance(g, Tensor) else g)
+            check_finite(game, player, losses[player], batch, self.number)
+        return {player: losses[player].detach() for player in self.optimizers}
+
+    def move(self, game, player):
+        """One step of the player's optimiser, back into its constraints."""
+        self.optimizers[player].step()
+        game.constrain(player)
+
+    def move_all(self, game):
+        """`move` for every player."""
+        for player in self.optimizers:
+            self.move(game, player)
+
+    def positions(self):
+        """{player: a copy of all its parameters, flat}."""
+        return {player: optimizer.position() for player, optimizer in self.optimizers.items()}
+
+    def move_to(self, positions):
+        """Put all players where `positions` found them."""
+        for player, optimizer in self.optimizers.items():
+            optimizer.move_to(positions[player])
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    def parts(self):
+        """{name: object with a state}: what a checkpoint of this solver holds. Subclasses add their own."""
+        return dict(self.optimizers)
+
+    def state_dict(self):
+        """The optimisers' moments and step counts, and what the solver itself remembers."""
+        return join_states(self.parts())
+
+    def load_state_dict(self, state):
+        """Take over a `state_dict`. Raises when it is another solver's; then nothing has changed."""
+        split_state(state, self.parts(), type(self).__name__)
+
+    def __repr__(self):
+        inner = ", ".join(f"{player}: {type(o).__name__}(lr={o.rate:g})" for player, o in self.optimizers.items())
+        return f"{type(self).__name__}({inner})"

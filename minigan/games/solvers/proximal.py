@@ -1,0 +1,37 @@
+"""The implicit step that gradient methods approximate."""
+
+import numpy as np
+
+from ... import backend
+from .base import Solver
+
+
+class Proximal(Solver):
+    """The proximal point method w ← w + lr·v(w_next) (Rockafellar 1976): each step solves for where it ends.
+
+    Where the vector field is affine, v(w) = J w + b, that is a linear system, (I − lr·J) w_next = w + lr·b. On min max
+    xy the modulus is 1/√(1 + lr²) for every lr, which `ExtraGradient` and `Optimistic` imitate for small ones. Games
+    without ``affine_field()`` have no closed form; for them it raises ``TypeError``.
+    """
+
+    def __init__(self, lr):
+        if not lr > 0:
+            raise ValueError(f"Proximal: lr must be positive, got {lr}")
+        self.lr, self.optimizers, self.number = lr, {}, 0
+
+    def round(self, game, step):
+        """Solve, and jump."""
+        if not hasattr(game, "affine_field"):
+            what = f"Proximal needs a game with a closed form (Bilinear, QuadraticGame), got {type(game).__name__}"
+            raise TypeError(f"{what}; ExtraGradient is the explicit step that comes nearest to it")
+        losses = {player: loss.detach() for player, loss in game.losses(game.batch(step)).items()}
+        J, b = game.affine_field()
+        everyone = [p for params in game.players.values() for p in params]
+        w = np.concatenate([p.numpy().ravel() for p in everyone])
+        w = np.linalg.solve(np.eye(len(w)) - self.lr * J, w + self.lr * b)
+        for p, piece in zip(everyone, np.split(w, np.cumsum([p.size for p in everyone])[:-1])):
+            p.assign(backend.of(p.data).asarray(piece.reshape(p.shape), p.dtype))
+        return losses
+
+    def __repr__(self):
+        return f"Proximal(lr={self.lr:g})"

@@ -1,0 +1,63 @@
+"""A player who foresees how the other will answer."""
+
+from contextlib import contextmanager
+
+from ...autodiff.engine import grad
+from .base import Solver
+
+
+class Unrolled(Solver):
+    """Unrolled GANs (Metz et al. 2017, eqs. 6–9): one player minimises its loss after k further steps of the other.
+
+    ``leader`` G minimises ℓ_G(θ_G, θ_Dᵏ(θ_D, θ_G)), where θ_Dⁱ⁺¹ = θ_Dⁱ − lr·∇ℓ_D(θ_G, θ_Dⁱ) are k = ``steps`` gradient
+    steps of ``follower`` D, and differentiates through them: through how D would react. The follower itself takes an
+    ordinary step of its optimiser, whose learning rate is also the default for ``lr``. Both move from the same point,
+    on the same batch. With steps = 0 this is `Simultaneous`.
+    """
+
+    def __init__(self, optimizers, steps=5, lr=None, leader="G", follower="D"):
+        super().__init__(optimizers)
+        if set(self.optimizers) != {leader, follower}:
+            raise ValueError(f"Unrolled: optimisers for {leader!r} and {follower!r} needed, got {sorted(optimizers)}")
+        if steps < 0:
+            raise ValueError(f"Unrolled: steps must be at least 0, got {steps}")
+        self.steps, self.leader, self.follower = steps, leader, follower
+        self.lr = lr
+
+    def round(self, game, step):
+        """The follower's gradient, the leader's through the unrolled steps, both moves."""
+        batch = game.batch(step)
+        losses = {self.follower: self.gradient(game, self.follower, batch)}
+        own = game.players[self.leader]
+        rate = self.lr or self.optimizers[self.follower].rate
+        theirs = game.players[self.follower]
+        gradients = {self.follower: [p.grad for p in theirs]}
+        with restored(theirs):
+            for _ in range(self.steps):
+                slopes = grad(game.losses(batch)[self.follower], theirs, create_graph=True)
+                become(theirs, [p - rate * g for p, g in zip(theirs, slopes)])
+            loss = game.losses(batch)[self.leader]
+            gradients[self.leader] = grad(loss, own)
+        losses = self.set_gradients(game, losses | {self.leader: loss}, gradients, batch)
+        self.move_all(game)
+        return losses
+
+
+def become(parameters, values):
+    """Let parameters stand for computed Tensors: what uses them now is differentiated through to what those came from.
+
+    Undo it with `restored` around.
+    """
+    for p, value in zip(parameters, values, strict=True):
+        p.data, p.node, p._version = value.data, value.node, None
+
+
+@contextmanager
+def restored(parameters):
+    """Afterwards the parameters are the leaves again that they were before."""
+    before = [(p.data, p.node, p._version) for p in parameters]
+    try:
+        yield
+    finally:
+        for p, (data, node, version) in zip(parameters, before):
+            p.data, p.node, p._version = data, node, version
