@@ -16,7 +16,7 @@ import minigan as mg
 from minigan import nn
 from minigan.backend.random import stream
 from minigan.data import Batches
-from minigan.games import GAN, Alternating, Averaging, Callback, Checkpoint, Log, Run, RunError, play
+from minigan.games import GAN, Alternating, Averaging, Callback, Checkpoint, Log, NonFiniteError, Run, RunError, play
 from minigan.optim import EMA, SGD, Adam, RMSProp
 from tests.test_games import Bilinear, Pressing, moves
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_keeps_every_bit(run):
     rng = np.random.default_rng(0)
     stored = {
         "a": Part(rng.standard_normal((3, 4)).astype(np.float32)),
-        "b.c": Part(np.array([np.nan, -0.0, np.inf, 5e-324])),
+        "b.c": Part(np.array([1 / 3, -0.0, np.inf, 5e-324])),
         "d": Part(np.int64(2**62)),
         "e": Part(np.zeros((0, 3))),
     }
@@ -182,7 +182,7 @@ def test_checkpoints_come_every_so_often_and_at_the_end(run, capsys):
     for game, steps in ((Bilinear(), 7), (Bilinear(), 6), (Pressing(5, [2]), 9)):
         play(game, Alternating(moves(game)), steps, [Checkpoint(run, {}, every=3)])
     assert saved == [3, 6, 7, 3, 6, 3, 5]
-    assert capsys.readouterr().err == f"\nstopped after step 5, saved; go on with --resume {run.path}\n"
+    assert capsys.readouterr().err == f"\nstopped after step 5, saved; go on with python -m minigan resume {run.path}\n"
 
 
 # ---- checkpoints: all or nothing -------------------------------------------------------------------------------------
@@ -227,8 +227,60 @@ def test_a_kill_between_write_and_rename_leaves_the_old_checkpoint(run):
     killed = subprocess.run([sys.executable, "-c", code, run.path], cwd=Path(__file__).parent.parent)
     assert killed.returncode == -9
     after = content(run.path)
-    assert {name: after[name] for name in before} == before and len(after) == len(before) + 1
+    assert {name: after[name] for name in before} == before and len(after) == len(before) + 2  # both new files, aside
     assert run.load({"a": Part([0.0])}) == 1
+    run.save(3, {"a": Part([4.0])})
+    assert not [name for name in files(run.path) if "partial" in str(name)]
+
+
+# ---- the previous checkpoint -----------------------------------------------------------------------------------------
+
+
+def test_the_previous_checkpoint_is_kept_and_offered(run):
+    part = Part([0.0])
+    with pytest.raises(RunError, match="no previous checkpoint; there is no checkpoint yet"):
+        run.load({"a": part}, previous=True)
+    for step in (1, 2, 3):
+        run.log([{"step": step}])
+        run.save(step, {"a": Part([float(step)])})
+    assert run.load({"a": part}) == 3 and part.values == 3
+    assert run.checkpoints() == "the last checkpoint is that of step 3; the one before is that of step 2"
+    os.truncate(run.path / "checkpoint.npz", 100)
+    offer = rf"damaged .*one before is that of step 2: python -m minigan resume {run.path} --previous"
+    with pytest.raises(RunError, match=offer):
+        run.load({"a": part})
+    assert part.values == 3 and len(run.records()) == 3
+    assert run.load({"a": part}, previous=True) == 2 and part.values == 2 and len(run.records()) == 2
+    os.truncate(run.path / "checkpoint.previous.npz", 100)
+    with pytest.raises(RunError, match="one before is damaged"):
+        run.load({"a": part})
+
+
+def test_without_hard_links_the_previous_checkpoint_is_a_copy(run, monkeypatch):
+    monkeypatch.setattr("os.link", fail)
+    for step in (1, 2):
+        run.save(step, {"a": Part([float(step)])})
+    assert run.load({"a": Part([0.0])}, previous=True) == 1 and run.load({"a": Part([0.0])}) == 2
+
+
+def test_nan_is_not_saved_over_a_good_checkpoint(run):
+    run.save(1, {"a": Part([1.0])})
+    before = content(run.path)
+    with pytest.raises(NonFiniteError, match=r"step 2: no checkpoint was written, these hold NaN: a/values"):
+        run.save(2, {"a": Part([np.nan])})
+    assert content(run.path) == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
+    run.save(1, {"a": Part([1.0])})
+    other = Run.create({"seed": 4, "lr": 0.1}, tmp_path / "other")
+    (other.path / "checkpoint.npz").write_bytes((run.path / "checkpoint.npz").read_bytes())
+    part = Part([0.0])
+    with pytest.raises(
+        RunError, match="belongs to another run: lr is None there and 0.1 here, seed is 3 there and 4 here"
+    ):
+        other.load({"a": part})
+    assert part.values == 0
 
 
 # ---- checkpoints: damage ---------------------------------------------------------------------------------------------
@@ -272,7 +324,7 @@ DAMAGE = {
     "a bare array": (replaced_by(lambda f: np.save(f, np.zeros(3))), "damaged"),
     "a pickle": (replaced_by(lambda f: pickle.dump(Bomb(), f)), "damaged"),
     "a pickle inside": (with_pickle, "damaged"),
-    "values flipped": (lambda p: flip(p, p.read_bytes().index(b"descr") + 400), "damaged"),
+    "values flipped": (lambda p: flip(p, p.read_bytes().index(b"a/values.npy") + 400), "damaged"),
     "header flipped": (lambda p: flip(p, p.read_bytes().index(b"descr")), "damaged"),
     "no step": (lambda p: rewrite(p, step=None), "damaged"),
     "two steps": (lambda p: rewrite(p, step=np.array([1, 2])), "damaged"),
@@ -290,8 +342,9 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_changes(run, kind, monkeypa
     run.save(1, {"a": Part(np.arange(100.0)), "b": Part([1.0])})
     damage(run.path / "checkpoint.npz")
     before, parts = content(run.path), {"a": Part(np.ones(100)), "b": Part([5.0])}
-    with pytest.raises(RunError, match=rf"run/checkpoint.npz .*{reason}"):
+    with pytest.raises(RunError, match=rf"run/checkpoint.npz .*{reason}") as refusal:
         run.load(parts)
+    assert "previous" not in str(refusal.value)  # there is none
     assert content(run.path) == before and not os.path.exists("unpickled")
     assert parts["a"].values.tolist() == [1] * 100 and parts["b"].values.tolist() == [5]
 

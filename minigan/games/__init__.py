@@ -1,6 +1,9 @@
 """Games, solvers (how players move), the training loop, diagnostics and the run folder."""
 
-from .callbacks import Averaging, Callback, Checkpoint, Log, Progress
+from . import solvers
+from .callbacks import Averaging, Callback, Checkpoint, EarlyStop, Log, Metrics, Progress
+from .diagnostics import accuracy, duality_gap, gradient_norms, path_angle, position, spectrum
+from .field import Jacobian, vector_field
 from .game import Game
 from .gan import GAN
 from .guard import NonFiniteError
@@ -20,3 +23,18 @@ from .solvers import (
     negative_momentum,
 )
 from .toys import Bilinear, DiracGAN, QuadraticGame
+from .verdict import Diagnostics, verdict
+
+__all__ = [name for name in dir() if name[0] != "_" and name[0].isupper()] + [
+    "accuracy",
+    "duality_gap",
+    "gradient_norms",
+    "negative_momentum",
+    "path_angle",
+    "play",
+    "position",
+    "solvers",
+    "spectrum",
+    "vector_field",
+    "verdict",
+]

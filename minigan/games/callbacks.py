@@ -1,8 +1,16 @@
-"""Callbacks of the training loop that need no pictures: the bar, the log, the checkpoint, the weights' average."""
+"""Callbacks of the training loop that need no pictures: the bar, the log, checkpoints, averages, metrics, early stop.
 
+They are called in the order of the list, so what measures goes before `Log`, and `Checkpoint` last.
+"""
+
+import math
 import sys
 import time
+from contextlib import nullcontext
 
+import numpy as np
+
+from .. import backend
 from .loop import to_floats
 
 
@@ -34,7 +42,8 @@ class Progress(Callback):
             self.bar.mininterval = self.every
         if time.monotonic() - self.shown > self.every or moment.step == moment.steps:
             (numbers,) = to_floats([moment.numbers()])
-            shown = {k.removeprefix("loss/"): f"{v:.3f}" for k, v in numbers.items() if k != "step"}
+            short = {k.removeprefix("loss/"): v for k, v in numbers.items() if k not in moment.extra and k != "step"}
+            shown = {k: f"{v:.3f}" for k, v in short.items() if "/" not in k}
             self.bar.set_postfix(shown, refresh=False)
             self.shown = time.monotonic()
         self.bar.update()
@@ -43,6 +52,8 @@ class Progress(Callback):
         """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.close()
+        if moment.stopped:
+            print(f"stopped after step {moment.step}: {moment.stopped}", file=sys.stderr)
 
     abort = finish
 
@@ -85,9 +96,13 @@ class Checkpoint(Callback):
             self._save(moment)
         if moment.interrupted:
             print(
-                f"\nstopped after step {moment.step}, saved; go on with --resume {self.run.path}",
+                f"\nstopped after step {moment.step}, saved; go on with python -m minigan resume {self.run.path}",
                 file=sys.stderr,
             )
+
+    def abort(self, moment):
+        """Save nothing: say what there is."""
+        print(f"the run so far is in {self.run.path}: {self.run.checkpoints()}", file=sys.stderr)
 
     def _save(self, moment):
         self.run.save(moment.step, self.parts)
@@ -95,7 +110,7 @@ class Checkpoint(Callback):
 
 
 class Averaging(Callback):
-    """Updates an `optim.EMA` after every round."""
+    """Updates an `optim.EMA` or `optim.UniformAverage` after every round."""
 
     def __init__(self, ema):
         self.ema = ema
@@ -103,3 +118,56 @@ class Averaging(Callback):
     def after(self, moment):
         """Move the average."""
         self.ema.update()
+
+
+class Metrics(Callback):
+    """Every ``every`` rounds and at the end, measures and logs ``metric/name`` for each of ``functions``.
+
+    functions: {name: fn(game) → a number, or anything that ``float`` takes}. average: measure with an `optim.EMA`'s
+    weights.
+    """
+
+    def __init__(self, functions, every=100, average=None):
+        self.functions, self.every, self.average = functions, every, average
+
+    def after(self, moment):
+        """Measure when it is time."""
+        if moment.step % self.every == 0 or moment.step == moment.steps:
+            with self.average.applied() if self.average else nullcontext():
+                found = {f"metric/{name}": float(fn(moment.game)) for name, fn in self.functions.items()}
+            moment.extra.update(found)
+
+
+class EarlyStop(Callback):
+    """Ends the play when ``name`` (``"metric/modes"``, ``"loss/D"``) has not improved for ``patience`` looks.
+
+    A look is a round in which it was measured. mode: ``"min"`` if lower is better, ``"max"``. least: an improvement
+    smaller than this counts as none. Its state belongs into the checkpoint: pass it to `Checkpoint` as a part.
+    """
+
+    def __init__(self, name, patience, mode="min", least=0.0):
+        if mode not in ("min", "max"):
+            raise ValueError(f"EarlyStop: mode must be 'min' or 'max', got {mode!r}")
+        self.name, self.patience, self.sign, self.least = name, patience, 1 if mode == "min" else -1, least
+        self.best, self.waited = math.inf, 0
+
+    def after(self, moment):
+        """Look."""
+        value = moment.numbers().get(self.name)
+        if value is None:
+            return
+        value = self.sign * float(backend.of(value).to_host(value))
+        if value < self.best - self.least:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            moment.stop(f"{self.name} has not improved on {self.sign * self.best:.4g} in {self.waited} looks")
+
+    def state_dict(self):
+        """The best value and how long ago it was."""
+        return {"best": np.array(self.best), "waited": np.array(self.waited)}
+
+    def load_state_dict(self, state):
+        """Take over a `state_dict`."""
+        self.best, self.waited = float(state["best"]), int(state["waited"])

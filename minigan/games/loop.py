@@ -5,11 +5,12 @@ whether the rounds were all played or somebody pressed Ctrl-C, and ``abort(momen
 it. The loop itself knows no metrics, files or pictures.
 """
 
+import math
 import signal
 import threading
 from array import array
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import backend
 from ..backend import threads
@@ -18,7 +19,7 @@ from ..backend import threads
 @dataclass
 class Moment:
     """Where the loop is. step: rounds played so far; steps: rounds asked for; losses: {player: 0-d array} of this
-    round.
+    round; extra: {name: number} of what callbacks have measured and want logged; stopped: why the loop is to end here.
     """
 
     step: int
@@ -27,37 +28,53 @@ class Moment:
     game: object
     solver: object
     interrupted: bool = False
+    extra: dict = field(default_factory=dict)
+    stopped: str | None = None
 
     def numbers(self):
-        """{"step": …, "loss/D": …, …, and the game's readings}, still 0-d arrays on the device (the step: an int)."""
-        return {"step": self.step, **{f"loss/{p}": a for p, a in self.losses.items()}, **self.game.readings()}
+        """{"step": …, "loss/D": …, …, the game's readings, extra}: Python numbers, or 0-d arrays on the device."""
+        losses = {f"loss/{p}": a for p, a in self.losses.items()}
+        return {"step": self.step, **losses, **self.game.readings(), **self.extra}
+
+    def stop(self, reason):
+        """Let this round be the last: callbacks finish as they would at the end."""
+        self.stopped = reason
 
 
 class Trajectory:
-    """What a play has left behind: a column of floats per number, 8 bytes a round. ``interrupted``: by Ctrl-C."""
+    """What a play has left behind: a column of floats per number, 8 bytes a round; NaN where it was not measured.
+
+    ``interrupted``: by Ctrl-C. ``stopped``: by a callback, its reason; else None.
+    """
 
     def __init__(self):
-        self.columns, self.interrupted = {}, False
+        self.columns, self.rounds, self.interrupted, self.stopped = {}, 0, False, None
 
     def extend(self, records):
-        """Append records, dicts of floats with the same names."""
+        """Append records, dicts of numbers."""
         for record in records:
-            for name, value in record.items():
-                self.columns.setdefault(name, array("d")).append(value)
+            for name in record.keys() - self.columns.keys():
+                self.columns[name] = array("d", [math.nan]) * self.rounds
+            for name, column in self.columns.items():
+                column.append(record.get(name, math.nan))
+            self.rounds += 1
 
     def __getitem__(self, name):
         """The column ``name``: ``trajectory["loss/D"]`` is a list of floats."""
         return list(self.columns[name])
 
     def __len__(self):
-        return len(next(iter(self.columns.values()), ()))
+        return self.rounds
 
 
 def play(game, solver, steps, callbacks=(), start=0):
     """Play rounds ``start`` … ``steps − 1`` of ``solver`` on ``game``. Returns a `Trajectory`.
 
+    This is the loop of Goodfellow et al. 2014, algorithm 1 (with `Alternating`), and of every other solver.
+
     Ctrl-C (or SIGTERM) lets the round in hand finish, so that what callbacks save is a whole number of rounds; a second
-    Ctrl-C stops at once. If a round or a callback raises, every callback's ``abort`` is called, then the error goes on.
+    Ctrl-C stops at once. If a round or a callback raises (`NonFiniteError`, say), every callback's ``abort`` is called,
+    then the error goes on.
     """
     backend.keep_memory()
     trajectory, pending, moment = Trajectory(), [], Moment(start, steps, {}, game, solver)
@@ -66,13 +83,13 @@ def play(game, solver, steps, callbacks=(), start=0):
             for step in range(start, steps):
                 losses = {player: loss.data for player, loss in solver.step(game, step).items()}
                 moment = Moment(step + 1, steps, losses, game, solver, interrupted() and step + 1 < steps)
+                for callback in callbacks:
+                    callback.after(moment)
                 pending.append(moment.numbers())
                 if len(pending) == 100:
                     trajectory.extend(to_floats(pending))
                     pending = []
-                for callback in callbacks:
-                    callback.after(moment)
-                if moment.interrupted:
+                if moment.interrupted or moment.stopped:
                     break
             for callback in callbacks:
                 callback.finish(moment)
@@ -81,19 +98,19 @@ def play(game, solver, steps, callbacks=(), start=0):
                 callback.abort(moment)
             raise
     trajectory.extend(to_floats(pending))
-    trajectory.interrupted = moment.interrupted
+    trajectory.interrupted, trajectory.stopped = moment.interrupted, moment.stopped
     return trajectory
 
 
 def to_floats(records):
     """Records of 0-d device arrays as records of floats: the only place where the loop waits for the device, once."""
-    arrays = [v for r in records for v in r.values() if not isinstance(v, int)]
+    arrays = [v for r in records for v in r.values() if backend.is_array(v)]
     if not arrays:
         return [dict(r) for r in records]
     library = backend.of(arrays[0])
     column = library.xp.stack([library.xp.asarray(a).reshape(()) for a in arrays])  # losses may be (1,)
     floats = iter(library.to_host(column).tolist())
-    return [{k: v if isinstance(v, int) else next(floats) for k, v in r.items()} for r in records]
+    return [{k: next(floats) if backend.is_array(v) else v for k, v in r.items()} for r in records]
 
 
 @contextmanager

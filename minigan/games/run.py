@@ -1,21 +1,29 @@
 """A run lives in one folder: what was asked for, what was measured, and how to go on.
 
-    config.json      the settings            metrics.jsonl    one line a step: {"step": 12, "loss/D": …, …}
-    checkpoint.npz   everything that changes, at one step     samples/         image grids
+    config.json              the settings
+    metrics.jsonl            one line a step: {"step": 12, "loss/D": …, …}
+    checkpoint.npz           everything that changes, at one step, and the settings it belongs to
+    checkpoint.previous.npz  the one before
+    samples/                 image grids
 
 Nothing is ever half written: files are written aside and renamed. A checkpoint holds arrays only (no pickle), each with
-the CRC of the zip format, so a damaged file is noticed and refused.
+the CRC of the zip format, so a damaged file is noticed and refused, and the one before offered.
 """
 
 import json
 import os
+import shutil
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
+from .guard import NonFiniteError
 from .loop import to_floats
+from .state import join_states, split_state
+
+CHECKPOINT, PREVIOUS = "checkpoint.npz", "checkpoint.previous.npz"
 
 
 class RunError(Exception):
@@ -90,63 +98,122 @@ class Run:
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
     def save(self, step, parts):
-        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}.
+        """Write the checkpoint of ``step``: the ``state_dict()`` of every part, {name: object}. The one before is kept.
 
-        Pending metrics go first, so that a run resumed here has no gap in them.
+        Pending metrics go first, so that a run resumed here has no gap in them. Raises `NonFiniteError`, and leaves the
+        checkpoints as they are, when an array holds NaN.
         """
         self.flush()
-        arrays = {f"{name}/{key}": a for name, part in parts.items() for key, a in part.state_dict().items()}
-        target = self.path / "checkpoint.npz"
-        with _aside(target) as file:
-            np.savez(file, step=np.array(step), **arrays)
+        arrays = join_states(parts)
+        broken = [name for name, a in arrays.items() if a.dtype.kind == "f" and np.isnan(a).any()]
+        if broken:
+            what = f"step {step}: no checkpoint was written, these hold NaN: {', '.join(broken)}"
+            raise NonFiniteError(f"{what}\n    {self.path} keeps what it had: {self.checkpoints()}")
+        target, settings = self.path / CHECKPOINT, json.dumps(self.config, sort_keys=True)
+        with _aside(target, keep=self.path / PREVIOUS) as file:
+            np.savez(file, step=np.array(step), config=np.array(settings), **arrays)
 
-    def load(self, parts):
+    def load(self, parts, previous=False):
         """Put the checkpoint back into ``parts`` and forget metrics after it. Returns its step; 0 if there is none yet.
 
-        Raises `RunError` when the file is damaged or belongs to something else; then no part has changed.
+        previous: the one before the last. Raises `RunError` when the file is damaged or belongs to something else; then
+        no part has changed.
         """
-        path = self.path / "checkpoint.npz"
+        path = self.path / (PREVIOUS if previous else CHECKPOINT)
         if not path.exists():
+            if previous:
+                raise RunError(f"{self.path} has no previous checkpoint; {self.checkpoints()}")
             self._forget_after(0)
             return 0
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-            step = int(arrays.pop("step"))
+            step, config, arrays = _read(path)
         except Exception as error:  # a few wrong bytes in a zip file can surface as almost anything
-            raise RunError(f"{path} is damaged ({error!r}); it cannot be resumed from") from error
-        states = {name: {} for name in parts}
-        for key, a in arrays.items():
-            name, _, rest = key.partition("/")
-            if name not in states:
-                raise RunError(f"{path} holds the state of {name!r}, which this run does not have")
-            states[name][rest] = a
-        before = {name: part.state_dict() for name, part in parts.items()}
+            raise RunError(
+                f"{path} is damaged ({error!r}); it cannot be resumed from{self._offer(previous)}"
+            ) from error
+        if config is not None and (other := _differences(config, self.config)):
+            raise RunError(f"{path} belongs to another run: {other}{self._offer(previous)}")
         try:
-            for name, part in parts.items():
-                part.load_state_dict(states[name])
+            split_state(arrays, parts, "this run")
         except Exception as error:
-            for name, part in parts.items():
-                part.load_state_dict(before[name])
-            raise RunError(f"{path} does not fit this run: {error}") from error
+            raise RunError(f"{path} does not fit this run: {error}{self._offer(previous)}") from error
         self._forget_after(step)
         return step
+
+    def checkpoints(self):
+        """In words: which checkpoints there are, and whether they can be read."""
+        return (
+            "; ".join(
+                f"{what} is {_describe(self.path / name)}"
+                for name, what in ((CHECKPOINT, "the last checkpoint"), (PREVIOUS, "the one before"))
+                if (self.path / name).exists()
+            )
+            or "there is no checkpoint yet"
+        )
+
+    def _offer(self, previous):
+        """How to go on without the last checkpoint, if the one before can be read."""
+        path = self.path / PREVIOUS
+        if previous or not path.exists():
+            return ""
+        return f". The one before is {_describe(path)}: python -m minigan resume {self.path} --previous"
 
     def _forget_after(self, step):
         kept = self.records(last=step)
         _write(self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept).encode())
 
 
+def _read(path):
+    """(step, config or None, {name: array}) of a checkpoint, every byte checked."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    step, config = int(arrays.pop("step")), arrays.pop("config", None)
+    return step, None if config is None else json.loads(str(config)), arrays
+
+
+def _describe(path):
+    try:
+        return f"that of step {_read(path)[0]}"
+    except Exception as error:
+        return f"damaged ({error!r})"
+
+
+def _differences(theirs, ours):
+    """The settings in which two runs differ, in words; "" if in none."""
+    ours = json.loads(json.dumps(ours))
+    names = [k for k in sorted(theirs.keys() | ours.keys()) if theirs.get(k) != ours.get(k)]
+    return ", ".join(f"{k} is {theirs.get(k)!r} there and {ours.get(k)!r} here" for k in names)
+
+
 @contextmanager
-def _aside(target):
-    """Open a file beside ``target``; rename it over the target when all went well, remove it otherwise."""
+def _aside(target, keep=None):
+    """Open a file beside ``target``; rename it over the target when all went well, remove it otherwise.
+
+    keep: the name under which what ``target`` was lives on. At every moment ``target`` is whole.
+    """
     temporary = target.with_name(f".{target.name}.partial")  # one name: what a kill leaves, the next save overwrites
     try:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and target.exists():
+            _second_name(target, keep)
         os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _second_name(path, keep):
+    """Let ``keep`` be what ``path`` is, and ``path`` stay."""
+    temporary = keep.with_name(f".{keep.name}.partial")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, keep)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -66,9 +66,8 @@ class _Average:
     def load_state_dict(self, state):
         """Take over a `state_dict`. Raises `ShapeError` when names or sizes differ; then nothing has changed."""
         if set(state) != {"mean", "steps"}:
-            raise ShapeError(
-                f"this state does not fit {type(self).__name__}: expected mean and steps, got {', '.join(sorted(state))}"
-            )
+            own = type(self).__name__
+            raise ShapeError(f"this state does not fit {own}: expected mean and steps, got {', '.join(sorted(state))}")
         if np.shape(state["mean"]) != self.flat.data.shape:
             raise ShapeError(f"this average has {np.size(state['mean'])} numbers, the network {self.flat.data.size}")
         steps, mean = int(state["steps"]), backend.of(self.flat.data).asarray(state["mean"], self.flat.data.dtype)

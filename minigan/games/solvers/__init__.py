@@ -24,5 +24,27 @@ __all__ = [
     "Solver",
     "SymplecticGradientAdjustment",
     "Unrolled",
+    "get",
     "negative_momentum",
 ]
+
+_by_name = {
+    "alternating": Alternating,
+    "simultaneous": Simultaneous,
+    "extragradient": ExtraGradient,
+    "past_extragradient": PastExtraGradient,
+    "optimistic": Optimistic,
+    "consensus": Consensus,
+    "sga": SymplecticGradientAdjustment,
+    "unrolled": Unrolled,
+}
+
+
+def get(name, optimizers, **settings):
+    """The solver called ``name`` (``"alternating"``, ``"extragradient"``, …) with these optimisers and settings.
+
+    Raises ``ValueError`` for an unknown name.
+    """
+    if name not in _by_name:
+        raise ValueError(f"no solver named {name!r}; there are {', '.join(_by_name)}")
+    return _by_name[name](optimizers, **settings)
