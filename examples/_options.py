@@ -1,7 +1,6 @@
 """The options that all examples share."""
 
 import argparse
-import sys
 
 from minigan import backend
 
@@ -35,13 +34,6 @@ def options(description, steps, quick):
     parser.add_argument("--quick", action="store_true", help=f"only {quick} rounds: does it work here?")
     parser.set_defaults(default_steps=steps, quick_steps=quick)
     return parser
-
-
-def only(parser, *allowed):
-    """Refuse options on the command line other than those ``allowed``: they would be ignored in silence."""
-    given = {word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")}
-    if ignored := sorted(given - set(allowed)):
-        parser.error(f"a resumed run keeps its own settings: leave out {', '.join(ignored)}")
 
 
 def chosen_steps(args):

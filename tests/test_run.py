@@ -66,7 +66,9 @@ def test_create_and_open(tmp_path, monkeypatch):
 
 def test_create_overwrites_nothing(run):
     before = content(run.path)
-    with pytest.raises(RunError, match=r"holds a run already; resume it with --resume .*run, or choose another --out"):
+    with pytest.raises(
+        RunError, match=r"holds a run already; go on with it \(python -m minigan resume .*run\), or choose"
+    ):
         Run.create({"seed": 4}, run.path)
     assert content(run.path) == before
     (run.path / "file").touch()

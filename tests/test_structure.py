@@ -35,6 +35,7 @@ LAYERS = [
     ["models", "data", "objectives", "transport", "metrics"],
     ["games"],
     ["inspect", "report"],
+    ["experiment"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -53,8 +53,9 @@ class Trajectory:
     def extend(self, records):
         """Append records, dicts of numbers."""
         for record in records:
-            for name in record.keys() - self.columns.keys():
-                self.columns[name] = array("d", [math.nan]) * self.rounds
+            for name in record:
+                if name not in self.columns:
+                    self.columns[name] = array("d", [math.nan]) * self.rounds
             for name, column in self.columns.items():
                 column.append(record.get(name, math.nan))
             self.rounds += 1

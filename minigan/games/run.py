@@ -45,7 +45,8 @@ class Run:
         """
         path = Path(path) if path else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         if (path / "config.json").exists():
-            raise RunError(f"{path} holds a run already; resume it with --resume {path}, or choose another --out")
+            what = f"{path} holds a run already; go on with it (python -m minigan resume {path})"
+            raise RunError(f"{what}, or choose another --out")
         try:
             (path / "samples").mkdir(parents=True, exist_ok=True)
             _write(path / "config.json", json.dumps(config, indent=2).encode())

@@ -106,6 +106,8 @@ class Diagnostics(Callback):
             self.coverage = mode_coverage(fake, *self.modes)
             found["modes"] = float(self.coverage)
             found["high quality"] = self.coverage.details["high_quality"]
+            shares = np.array(self.coverage.details["counts"]) / self.samples
+            found["visited modes"] = float((shares >= 0.1 / len(shares)).sum())
         return found
 
     def verdict(self):
@@ -116,8 +118,10 @@ class Diagnostics(Callback):
 def verdict(history, path=None, modes=None):
     """The first of these that holds, at the end of ``history`` (a list of what `Diagnostics` found at each look):
 
-    the discriminator is saturated, the generator's samples have collapsed (onto some modes, or onto a point), a penalty
-    drowns the objective, the players rotate or spiral outwards, the game is at rest, or nothing conspicuous.
+    the discriminator is saturated, the generator's samples have collapsed (onto some modes, or onto a point) or are
+    blurred, a penalty drowns the objective, the players rotate or spiral, the game is at rest, or nothing conspicuous.
+
+    A mode counts as visited when it is nearest to a tenth of its fair share of the samples, near or not.
     """
     if not history:
         return "nothing seen yet: too few rounds"
@@ -133,9 +137,11 @@ def verdict(history, path=None, modes=None):
         return (
             f"discriminator saturated: it is right in {recent('accuracy/D'):.0%} of cases, generator gradient {g:.0e}"
         )
-    found = recent("modes")
-    if modes and found is not None and found < modes:
-        return f"{'collapsed to' if found <= modes / 2 else 'covers only'} {found:.0f} of {modes} modes"
+    visited, quality = recent("visited modes"), recent("high quality")
+    if modes and visited is not None and visited < modes:
+        return f"{'collapsed to' if visited <= modes / 2 else 'covers only'} {visited:.0f} of {modes} modes"
+    if quality is not None and quality < 0.5:
+        return f"blurred: samples lie around all modes, but only {quality:.0%} of them within three deviations of one"
     variety = recent("variety")
     if variety is not None and variety < 0.2:
         return f"collapsed: samples vary {variety:.2g} times as much as the data"

@@ -30,17 +30,18 @@ from ..ops import sum as total
 
 
 def input_gradient(critic, x):
-    """∇ₓ Σᵢ D(xᵢ), recorded: (n, …) → (n, …). Row i is ∇D(xᵢ), if D treats each sample by itself.
+    """∇D(xᵢ) for every sample, recorded: x (n, …) → (n, numbers in a sample), rows of ∇ₓ Σᵢ D(xᵢ).
 
-    Raises ``ValueError`` for a critic with batch norm in training mode, which does not.
+    A critic with one output for m samples (`nn.Pack`) has one row for each pack. Raises ``ValueError`` for a critic with batch norm in training mode, which does not.
     """
     refuse_coupling(critic)
     if not isinstance(x, Tensor) or x.node is None:
         x = Tensor(x.data if isinstance(x, Tensor) else x)
         x.requires_grad = True
     with enable_grad():
-        (g,) = grad(total(critic(x)), x, create_graph=True)
-    return g
+        outputs = critic(x)
+        (g,) = grad(total(outputs), x, create_graph=True)
+    return reshape(g, outputs.size, g.size // max(outputs.size, 1))
 
 
 def refuse_coupling(critic):
@@ -61,11 +62,6 @@ def refuse_coupling(critic):
             )
 
 
-def sample_norms(g):
-    """(n, …) → (n,): the Euclidean norm of each sample's gradient."""
-    return norm(_flat(g), axis=1)
-
-
 def interpolates(real, fake, epsilon):
     """ε x + (1 − ε) x̃ with one ε a sample; epsilon: (n,) or (n, 1, …). Raises `ShapeError` for other shapes."""
     real, fake = (a if isinstance(a, Tensor) else Tensor(a) for a in (real, fake))
@@ -83,19 +79,19 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
 
     critic: samples (n, …) → (n, 1) or (n,). real, fake: (n, …). epsilon: (n,), uniform on (0, 1). A scalar Tensor.
     """
-    norms = sample_norms(input_gradient(critic, interpolates(real, fake, epsilon)))
+    norms = norm(input_gradient(critic, interpolates(real, fake, epsilon)), axis=1)
     return mean(square(norms - target))
 
 
 def lipschitz_penalty(critic, real, fake, epsilon):
     """E max(0, ‖∇D(x̂)‖ − 1)², the one-sided penalty (WGAN-LP): a 1-Lipschitz critic may be flat. See above."""
-    norms = sample_norms(input_gradient(critic, interpolates(real, fake, epsilon)))
+    norms = norm(input_gradient(critic, interpolates(real, fake, epsilon)), axis=1)
     return mean(square(relu(norms - 1)))
 
 
 def r1(critic, real):
     """E ‖∇D(x)‖² at the real samples (n, …). The paper's R1 is γ/2 times this; there is no root, hence no kink."""
-    return mean(total(square(_flat(input_gradient(critic, real))), axis=1))
+    return mean(total(square(input_gradient(critic, real)), axis=1))
 
 
 def r2(critic, fake):
@@ -114,7 +110,7 @@ def dragan(critic, real, noise, scale=0.5, target=1.0):
     if noise.shape != real.shape:
         raise ShapeError(message("dragan needs noise like the data", operands=[("real", real), ("noise", noise)]))
     around = real.data + scale * real.data.std() * noise.data
-    return mean(square(sample_norms(input_gradient(critic, Tensor(around))) - target))
+    return mean(square(norm(input_gradient(critic, Tensor(around)), axis=1) - target))
 
 
 def _flat(x):

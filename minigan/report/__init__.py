@@ -1,7 +1,20 @@
-"""Pictures: image grids, interpolation strips, loss plots."""
+"""Pictures: image grids, interpolation strips, samples of points, plots of a run."""
 
-from .callbacks import SampleGrid
+from .callbacks import SampleGrid, SamplePoints
 from .images import image_grid, interpolation, save_grid, slerp
-from .plots import plot_losses, smooth
+from .plots import figure, plot_diagnostics, plot_losses, plot_points, save, smooth
 
-__all__ = ["SampleGrid", "image_grid", "interpolation", "plot_losses", "save_grid", "slerp", "smooth"]
+__all__ = [
+    "SampleGrid",
+    "SamplePoints",
+    "figure",
+    "image_grid",
+    "interpolation",
+    "plot_diagnostics",
+    "plot_losses",
+    "plot_points",
+    "save",
+    "save_grid",
+    "slerp",
+    "smooth",
+]

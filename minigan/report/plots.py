@@ -1,4 +1,4 @@
-"""Plots of a run."""
+"""Plots of a run. Real data are grey, generated ones blue; the discriminator is blue, the generator orange."""
 
 import math
 
@@ -11,29 +11,102 @@ def smooth(values, window):
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def plot_losses(records, path, title="", equilibrium=None):
-    """Draw both losses and what D thinks of real and generated samples, over the steps, into a PNG file.
-
-    records: dicts with "step", "loss/…" and further readings. equilibrium: {column: its value where neither player can
-    improve}, drawn dotted. Raises ``ValueError`` for no records.
-    """
-    if not records:
-        raise ValueError("there is nothing to plot: no step has been logged")
+def figure(rows=1, columns=1, size=(9, 4), **options):
+    """A Matplotlib figure that needs no display, and its axes, as ``pyplot.subplots`` gives them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [name for name in records[0] if name != "step"]
-    losses, readings = [n for n in names if n.startswith("loss/")], [n for n in names if not n.startswith("loss/")]
-    figure = Figure(figsize=(9, 6 if readings else 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(2 if readings else 1, 1, sharex=True))
-    _draw(axes[0], records, losses, "loss", equilibrium or {})
-    if readings:
-        _draw(axes[1], records, readings, "mean probability of “real”", equilibrium or {})
+    made = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(made)
+    return made, made.subplots(rows, columns, **options)
+
+
+def save(made, path):
+    """Write a `figure` to a PNG file."""
+    made.savefig(path, dpi=110)
+
+
+def plot_losses(records, path, title="", equilibrium=None):
+    """Draw both losses and the discriminator's mean outputs, over the steps, into a PNG file.
+
+    records: dicts with "step", "loss/…" and perhaps "D(real)", "D(fake)". equilibrium: {column: its value where neither
+    player can improve}, drawn dotted. Raises ``ValueError`` for no records.
+    """
+    if not records:
+        raise ValueError("there is nothing to plot: no step has been logged")
+    losses = [n for n in records[0] if n.startswith("loss/")]
+    outputs = [n for n in ("D(real)", "D(fake)") if n in records[0]]
+    made, axes = figure(2 if outputs else 1, 1, (9, 6 if outputs else 3.4), sharex=True, squeeze=False)
+    _draw(axes[0, 0], records, losses, "loss", equilibrium or {})
+    if outputs:
+        values = [r[n] for r in records for n in outputs if n in r]
+        unit = min(values) >= 0 and max(values) <= 1
+        _draw(axes[1, 0], records, outputs, "mean probability of “real”" if unit else "mean output", equilibrium or {})
     first, last = records[0]["step"], records[-1]["step"]
-    axes[-1].set(xlabel="step", xlim=(first, max(last, first + 1)))
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    axes[-1, 0].set(xlabel="step", xlim=(first, max(last, first + 1)))
+    made.suptitle(title)
+    save(made, path)
+
+
+PANELS = (  # title, columns by their beginning, logarithmic
+    ("gradient length", "diagnostics/gradient/", True),
+    ("share of right answers of D", "diagnostics/accuracy/", False),
+    ("samples' spread / data's", "diagnostics/variety", False),
+    ("penalties / objective", "diagnostics/penalty ratio/", True),
+    ("modes with a high-quality sample", "diagnostics/modes", False),
+    ("high-quality samples", "diagnostics/high quality", False),
+    ("metrics", "metric/", False),
+)
+
+
+def plot_diagnostics(records, path, title=""):
+    """Draw what `games.Diagnostics` and `games.Metrics` have logged, a panel for each kind, into a PNG file.
+
+    Nothing is drawn if nothing was logged; returns whether there was anything.
+    """
+    names = dict.fromkeys(name for r in records for name in r if name.startswith(("diagnostics/", "metric/")))
+    panels = [(t, [n for n in names if n.startswith(begin)], log) for t, begin, log in PANELS]
+    panels = [panel for panel in panels if panel[1]]
+    if not panels:
+        return False
+    made, axes = figure((len(panels) + 1) // 2, 2, (10, 2.4 * ((len(panels) + 1) // 2) + 0.6), squeeze=False)
+    for axis, (label, columns, log) in zip(axes.flat, panels):
+        for name in columns:
+            pairs = [(r["step"], r[name]) for r in records if name in r]
+            short = name.split("/", 1)[1].rpartition("/")[2]
+            axis.plot(*zip(*pairs), ".-", markersize=3, linewidth=1.2, label=short)
+        if log and all(r[n] > 0 for n in columns for r in records if n in r):
+            axis.set_yscale("log")
+        axis.set(title=label, xlabel="step")
+        axis.grid(alpha=0.3)
+        if len(columns) > 1:
+            axis.legend(frameon=False)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_axis_off()
+    made.suptitle(title)
+    save(made, path)
+    return True
+
+
+def plot_points(real, fake, path=None, title="", axis=None):
+    """Draw points in the plane, real (n, 2) grey below generated (m, 2) blue, into a PNG file or a Matplotlib axis.
+
+    The frame is that of the data, a quarter wider; how many generated points lie outside is said.
+    """
+    made = None
+    if axis is None:
+        made, axis = figure(size=(5, 5.2))
+    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    low, high = real.min(axis=0), real.max(axis=0)
+    margin = 0.25 * (high - low).max() + 1e-9
+    axis.scatter(*real.T, s=14, color="0.75", linewidths=0, label="data", rasterized=True)
+    axis.scatter(*fake.T, s=3, color="C0", alpha=0.5, linewidths=0, label="generated", rasterized=True)
+    axis.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin), aspect="equal")
+    outside = int(((fake < low - margin) | (fake > high + margin)).any(axis=1).sum())
+    axis.set_title(title + (f"\n{outside} of {len(fake)} outside the frame" if outside else ""), fontsize=10)
+    if made is not None:
+        axis.legend(loc="upper right", markerscale=2, fontsize=8)
+        save(made, path)
 
 
 def _draw(axis, records, columns, label, equilibrium):

@@ -1,0 +1,257 @@
+"""An experiment: a choice of data, networks, objective, regularisers and solver, written down as a configuration.
+
+    objective × regularisers × solver × networks × data
+
+are independent choices (each a name with its settings), so that what a run did can be read in its config.json, and any
+run can be resumed, sampled and evaluated from its folder alone, without the script that started it:
+
+    {"data": {"name": "ring"}, "networks": {"name": "mlp", "width": 64}, "objective": "relativistic",
+     "regularizers": [{"name": "r1", "gamma": 0.1}], "solver": "alternating", "steps": 5000, …}
+
+A choice without settings may be just its name. Everything here is only put together; the parts live in their packages.
+"""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+
+from . import data, models, nn, objectives, optim
+from .games import (
+    GAN,
+    Averaging,
+    Checkpoint,
+    Diagnostics,
+    Log,
+    Progress,
+    play,
+    solvers,
+)
+from .nn.init import he, initialize
+from .report import SampleGrid, SamplePoints, interpolation, plot_diagnostics, plot_losses, plot_points, save_grid
+
+DEFAULTS = {
+    "data": "mnist",
+    "networks": "dcgan",
+    "objective": "non_saturating",
+    "regularizers": [],
+    "solver": "alternating",
+    "optimizers": {
+        "D": {"name": "adam", "lr": 2e-4, "beta1": 0.5},
+        "G": {"name": "adam", "lr": 2e-4, "beta1": 0.5},
+    },
+    "batch_size": 64,
+    "latent_dim": 100,
+    "instance_noise": 0.0,
+    "ema": 0.999,
+    "steps": 2000,
+    "checkpoint_every": 100,
+    "seed": 0,
+    "device": "cpu",
+}
+LABELS = ("example", "benchmark", "title")  # free text that names a run
+
+
+class Dataset(NamedTuple):
+    """Training samples; for points with known modes (centres, std); for images None, and what was held out."""
+
+    samples: np.ndarray
+    modes: tuple | None = None
+    held_out: np.ndarray | None = None
+
+    @property
+    def images(self):
+        """Are they images (n, h, w, c), not points (n, d)?"""
+        return self.samples.ndim == 4
+
+
+# ---- the choices: a name with settings → the part --------------------------------------------------------------------
+
+
+def _mnist(seed, source="embedded"):
+    return Dataset(data.mnist("train", source).images, None, data.mnist("test", source).images)
+
+
+def _mixture(draw, centres, std, seed, n, scale, settings):
+    held_out = draw(n // 10, seed + 1, std=std, **settings) * np.float32(scale)
+    return Dataset(draw(n, seed, std=std, **settings) * np.float32(scale), (centres * scale, std * scale), held_out)
+
+
+def _ring(seed, n=100_000, modes=8, radius=1.0, std=0.01, scale=1.0):
+    settings = {"modes": modes, "radius": radius}
+    return _mixture(data.ring, data.ring_modes(modes, radius), std, seed, n, scale, settings)
+
+
+def _grid(seed, n=100_000, side=5, spacing=2.0, std=0.05, scale=1.0):
+    settings = {"side": side, "spacing": spacing}
+    return _mixture(data.grid, data.grid_modes(side, spacing), std, seed, n, scale, settings)
+
+
+def _swiss_roll(seed, n=100_000):
+    return Dataset(data.swiss_roll(n, seed), None, data.swiss_roll(n // 10, seed + 1))
+
+
+def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64, spectral_norm=False):
+    G = models.dcgan_generator(config["latent_dim"], channels, seed=config["seed"])
+    if energy:
+        D = models.Reconstruction(models.dcgan_autoencoder(channels, code, config["seed"]), energy).named("D")
+    else:
+        D = models.dcgan_discriminator(channels, batch_norm=batch_norm and not spectral_norm, seed=config["seed"])
+    return G, nn.spectral_norm(D) if spectral_norm else D
+
+
+def _mlp(dataset, config, energy, width=128, depth=2, pack=1, code=2, spectral_norm=False, batch_norm=False):
+    features = dataset.samples.shape[1]
+    hidden = [width] * depth
+    G = models.mlp(config["latent_dim"], *hidden, features, batch_norm=batch_norm, name="G")
+    if energy:
+        D = models.Reconstruction(models.mlp_autoencoder(features, width, code), energy).named("D")
+    elif pack > 1:
+        D = nn.Sequential(nn.Pack(pack), mlp=models.mlp(pack * features, *hidden, 1), name="D")
+    else:
+        D = models.mlp(features, *hidden, 1, name="D")
+    G, D = initialize(G, he, config["seed"]), initialize(D, he, config["seed"])
+    return G, nn.spectral_norm(D) if spectral_norm else D
+
+
+DATA = {"mnist": _mnist, "ring": _ring, "grid": _grid, "swiss_roll": _swiss_roll}
+NETWORKS = {"dcgan": _dcgan, "mlp": _mlp}
+OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSProp, "adam": optim.Adam}
+DECAYS = {"cosine": optim.cosine_decay, "linear": optim.linear_decay}
+
+
+def _choice(what, spec, table, *arguments):
+    """Call the entry of ``table`` that ``spec`` (a name, or {"name": …, settings}) chooses, with its settings."""
+    settings = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    name = settings.pop("name", None)
+    if name not in table:
+        raise ValueError(f"{what}: no {name!r}; there are {', '.join(table)}")
+    try:
+        return table[name](*arguments, **settings)
+    except TypeError as error:
+        raise ValueError(f"{what} {name!r} does not take these settings, {settings}: {error}") from error
+
+
+def _named(what, spec, get, *arguments):
+    settings = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    try:
+        return get(settings.pop("name", None), *arguments, **settings)
+    except TypeError as error:
+        raise ValueError(f"{what} does not take these settings, {settings}: {error}") from error
+
+
+def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
+    if decay is not None:
+        lr = _choice("decay", decay, DECAYS, lr, steps)
+    return _choice("optimizer", {"name": name, **settings}, OPTIMIZERS, params, lr)
+
+
+# ---- the experiment --------------------------------------------------------------------------------------------------
+
+
+class Experiment:
+    """Everything a configuration stands for, ready to be played: ``game``, ``solver``, ``average`` (of G's weights, or
+    None), ``dataset``, and ``parts``, what a checkpoint holds.
+
+    config: a dict of JSON types; what it leaves out is as in `DEFAULTS`. Raises ``ValueError`` that names an unknown
+    key, name or setting, and `backend.DeviceNotAvailable`.
+    """
+
+    def __init__(self, config):
+        unknown = set(config) - set(DEFAULTS) - set(LABELS)
+        if unknown:
+            raise ValueError(
+                f"unknown in a configuration: {', '.join(sorted(unknown))}; known are {', '.join(DEFAULTS)}"
+            )
+        self.config = config = DEFAULTS | config
+        seed = config["seed"]
+        self.dataset = _choice("data", config["data"], DATA, seed)
+        objective = _named("objective", config["objective"], objectives.get)
+        energy = {"BEGAN": 1, "EBGAN": 2}.get(type(objective).__name__)
+        G, D = _choice("networks", config["networks"], NETWORKS, self.dataset, config, energy)
+        noise = config["instance_noise"]
+        self.game = GAN(
+            G.to(config["device"]),
+            D.to(config["device"]),
+            data.Batches(self.dataset.samples, config["batch_size"], seed),
+            config["latent_dim"],
+            objective,
+            [_named("regularizer", r, objectives.regularizer) for r in config["regularizers"]],
+            optim.linear_decay(**noise) if isinstance(noise, dict) else noise,
+            seed,
+        )
+        optimizers = {
+            player: _optimizer(self.game.players[player], config["steps"], **settings)
+            for player, settings in config["optimizers"].items()
+        }
+        self.solver = _named("solver", config["solver"], solvers.get, optimizers)
+        self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
+        self.parts = {"game": self.game, "solver": self.solver}
+        if self.average:
+            self.parts["average"] = self.average
+
+    def averaged(self):
+        """A context in which the generator has its averaged weights, if there is an average."""
+        return self.average.applied() if self.average else nullcontext()
+
+    def sample(self, n, number=0, name="samples", truncation=None):
+        """n samples, a NumPy array, from the averaged weights: those of the latents called (name, number)."""
+        with self.averaged():
+            return self.game.sample(self.game.latent(n, number, name, truncation))
+
+    def train(self, run, steps=None, start=0, callbacks=()):
+        """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at
+        the end draw the pictures. callbacks: further ones, called before the log. Returns the `Trajectory`.
+        """
+        steps, planned = steps or self.config["steps"], self.config["steps"]
+        latents = self.game.latent(64 if self.dataset.images else 2000, name="samples")
+        every = max(1, planned // 10)
+        if self.dataset.images:
+            pictures = SampleGrid(run, latents, every, self.average)
+        else:
+            pictures = SamplePoints(run, latents, self.dataset.samples, every, self.average)
+        few = 64 if self.dataset.images else 512
+        watch = Diagnostics(max(10, planned // 50), self.dataset.modes, samples=few)
+        all_callbacks = [
+            Progress(),
+            *([Averaging(self.average)] if self.average else []),
+            watch,
+            *callbacks,
+            Log(run),
+            pictures,
+            Checkpoint(run, self.parts, self.config["checkpoint_every"]),
+        ]
+        trajectory = play(self.game, self.solver, steps, all_callbacks, start)
+        trajectory.verdict = watch.verdict()
+        if not trajectory.interrupted:
+            self.draw(run)
+        return trajectory
+
+    def draw(self, run):
+        """The run's pictures: losses.png, diagnostics.png, and digits.png with interpolation.png, or points.png."""
+        records, objective = run.records(), self.game.objective
+        title = f"{self.config.get('title') or self.config.get('example') or 'run'}: the two players"
+        plot_losses(records, run.path / "losses.png", title, equilibrium(objective))
+        plot_diagnostics(records, run.path / "diagnostics.png", title)
+        if self.dataset.images:
+            save_grid(run.path / "digits.png", self.sample(64), columns=8)
+            ends = self.game.latent(12, name="interpolation").numpy()
+            with self.averaged():
+                strip = interpolation(self.game.sample, ends[:6], ends[6:], 12)
+            save_grid(run.path / "interpolation.png", strip, columns=12)
+        elif self.dataset.samples.shape[1] == 2:
+            plot_points(self.dataset.samples[:2000], self.sample(2000), run.path / "points.png", title)
+
+
+def equilibrium(objective):
+    """{column of the log: its value where generated and real samples cannot be told apart}, where it is known."""
+    from .autodiff.tensor import tensor
+
+    if objective.sign < 0 or type(objective) is objectives.Wasserstein:
+        return {}
+    at = tensor(np.full((2, 1), objective.threshold or 0.0, np.float64))
+    values = {
+        "loss/D": objective.discriminator_loss(at, at).item(),
+        "loss/G": objective.generator_loss(at, at).item(),
+    }
+    return values | ({"D(real)": 0.5, "D(fake)": 0.5} if objective.probabilities else {})
