@@ -4,9 +4,10 @@ Real points are drawn from N(4, 1). The generator adds θ to its noise: x = z + 
 discriminator is the line D(x) = a·x + b, a logit. For two Gaussians of equal width the optimal discriminator is a line,
 so nothing is lost by its simplicity.
 
-Look at shift.png: θ reaches 4 and the slope a returns to 0. There the discriminator can no longer tell, both losses
-stand at 2 ln 2 and ln 2, and neither player can improve: a Nash equilibrium. On the way they spiral: the generator
-overshoots while the slope is still positive.
+Look at shift.png. Top left: θ reaches 4 and the slope a returns to 0. There the discriminator can no longer tell, both
+losses stand at 2 ln 2 and ln 2, and neither player can improve: a Nash equilibrium. Top right: the value that D
+maximises and G minimises, over θ and a; the equilibrium is its saddle, and the players spiral into it, because the
+generator overshoots while the slope is still positive. Below: the densities and D's logistic curve, three times.
 
     python examples/02_shift_gan.py        a few seconds
 """
@@ -20,7 +21,8 @@ from _options import chosen_steps, options
 import minigan as mg
 from minigan.backend.random import stream
 from minigan.data import Batches
-from minigan.games import GAN, Alternating, Callback, Log, Progress, Run, RunError, play
+from minigan.games import GAN, Alternating, Callback, Log, NonFiniteError, Progress, Run, RunError, play
+from minigan.report import figure, save
 
 REAL_MEAN = 4.0
 
@@ -49,29 +51,45 @@ class Watch(Callback):
         self.path.append([t.item() for t in (self.game.G.theta, D.weight, D.bias)])
 
 
-def draw(path, file):
-    """θ and the slope over time, and the two as a curve in the plane: the spiral into the equilibrium."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def value(theta, slope):
+    """E log σ(D(x)) + E log(1 − σ(D(G(z)))) for D(x) = slope·(x − middle): by quadrature, on arrays of any shape."""
+    z, w = np.polynomial.hermite_e.hermegauss(40)
+    half = slope[..., None] * (REAL_MEAN - theta[..., None]) / 2  # the middle is between the two means
+    noise = slope[..., None] * z
+    return -(np.logaddexp(0, -half - noise) + np.logaddexp(0, -half + noise)) @ (w / w.sum())
 
-    theta, slope = np.array(path)[:, 0], np.array(path)[:, 1]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.plot(theta, label="θ (generator's shift)")
-    left.plot(slope, label="a (discriminator's slope)")
-    left.axhline(REAL_MEAN, color="k", linestyle=":", label="mean of the real data")
-    left.set(xlabel="round", title="The parameters over time")
-    left.legend()
-    right.plot(theta, slope, linewidth=1)
-    right.plot(theta[0], slope[0], "o", label="start")
-    right.plot(theta[-1], slope[-1], "s", label="end")
-    right.plot(REAL_MEAN, 0, "k*", markersize=12, label="equilibrium (4, 0)")
-    right.set(xlabel="θ", ylabel="a", title="The same in the plane of both players")
-    right.legend()
-    for axis in (left, right):
+
+def draw(path, file):
+    """θ and a over time, their spiral on the value's landscape, and what D makes of the densities on the way."""
+    theta, slope, bias = np.array(path).T
+    made, axes = figure(2, 3, (12, 6.4))
+    time, land = axes[0, 0], axes[0, 2]
+    axes[0, 1].remove()
+    time.set_subplotspec(axes[0, 0].get_gridspec()[0, :2])
+    time.plot(theta, label="θ (generator's shift)")
+    time.plot(slope, label="a (discriminator's slope)")
+    time.axhline(REAL_MEAN, color="k", linestyle=":", label="mean of the real data")
+    time.set(xlabel="round", title="The parameters over time", xlim=(0, len(theta) - 1))
+    time.legend()
+    x, y = np.meshgrid(
+        np.linspace(theta.min() - 0.5, theta.max() + 0.7, 80), np.linspace(slope.min() - 0.2, slope.max() + 0.2, 60)
+    )
+    levels = land.contourf(x, y, value(x, y), 20, cmap="RdBu_r")
+    made.colorbar(levels, ax=land, label="value", format="%.1f")
+    land.plot(theta, slope, "k", linewidth=0.9)
+    land.plot(theta[0], slope[0], "ko", markersize=5)
+    land.plot(REAL_MEAN, 0, "w*", markersize=14, markeredgecolor="k")
+    land.set(xlabel="θ  (G goes down)", ylabel="a  (D goes up)", title="The landscape and its saddle ★")
+    grid = np.linspace(-5, 9, 300)
+    for axis, i in zip(axes[1], (int(np.argmax(slope)), len(theta) // 4, len(theta) - 1)):
+        for mean, color, label in ((REAL_MEAN, "0.5", "real"), (theta[i], "C0", "generated")):
+            axis.fill_between(grid, np.exp(-((grid - mean) ** 2) / 2) / 2.5066, color=color, alpha=0.4, label=label)
+        axis.plot(grid, 1 / (1 + np.exp(-slope[i] * grid - bias[i])), "C3", label="σ(D(x))")
+        axis.set(title=f"round {i + 1}: θ = {theta[i]:.2f}, a = {slope[i]:.2f}", ylim=(0, 1.05), xlabel="x")
+    axes[1, 0].legend(loc="upper left")
+    for axis in (time, *axes[1]):
         axis.grid(alpha=0.3)
-    figure.savefig(file, dpi=110)
+    save(made, file)
 
 
 def main():
@@ -88,15 +106,12 @@ def main():
     theta, slope, _ = watch.path[-1]
     last = run.records()[-1]
     print(f"θ = {theta:.3f} (real mean of the data {real.mean():.3f})   slope a = {slope:+.3f} (equilibrium: 0)")
-    print(
-        f"losses: D {last['loss/D']:.3f} (2 ln 2 = {2 * math.log(2):.3f})   "
-        f"G {last['loss/G']:.3f} (ln 2 = {math.log(2):.3f})"
-    )
+    print(f"losses: D {last['loss/D']:.3f} (2 ln 2 = {2 * math.log(2):.3f})   G {last['loss/G']:.3f} (ln 2 = 0.693)")
     print(f"picture: {run.path / 'shift.png'}")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except RunError as error:
+    except (RunError, NonFiniteError) as error:
         sys.exit(f"error: {error}")

@@ -146,6 +146,12 @@ def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
     return _choice("optimizer", {"name": name, **settings}, OPTIMIZERS, params, lr)
 
 
+def _moves(solver, player):
+    """How many steps the player's optimiser takes in a round: what schedules count."""
+    settings = solver if isinstance(solver, dict) else {"name": solver}
+    return 2 if settings.get("name") == "extragradient" else settings.get("moves", {}).get(player, 1)
+
+
 # ---- the experiment --------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +187,9 @@ class Experiment:
             seed,
         )
         optimizers = {
-            player: _optimizer(self.game.players[player], config["steps"], **settings)
+            player: _optimizer(
+                self.game.players[player], config["steps"] * _moves(config["solver"], player), **settings
+            )
             for player, settings in config["optimizers"].items()
         }
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)

@@ -5,6 +5,7 @@ uses nothing but CuPy's names, mixes no host array with the device's, and leaves
 """
 
 import contextlib
+import warnings
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import minigan as mg
-from minigan import backend, nn
+from minigan import backend, nn, objectives
 from minigan.backend.random import stream
 from minigan.data import Batches
-from minigan.games import GAN, Alternating, Averaging, Log, Run, play
-from minigan.models import dcgan_discriminator, dcgan_generator, mlp
+from minigan.games import GAN, Alternating, Averaging, Log, Run, play, solvers
+from minigan.models import Reconstruction, dcgan_discriminator, dcgan_generator, mlp, mlp_autoencoder
 from minigan.nn.init import dcgan, initialize
 from minigan.optim import EMA, SGD, Adam, RMSProp
 from minigan.report import SampleGrid
@@ -299,3 +300,55 @@ def test_a_whole_run_on_the_device(tmp_path):
     on_cpu = dcgan_game("cpu", "minimax")  # what was trained there works here
     assert broken.load({**parts_of(on_cpu)[1]}) == 4
     assert_allclose(on_cpu.sample(np.zeros((2, 5))), images, rtol=1e-4, atol=1e-5)
+
+
+def R(name, **settings):
+    return name, settings
+
+
+# ---- every objective, regulariser and solver -------------------------------------------------------------------------
+
+REGULARIZERS = [R(name) for name in ("gradient_penalty", "lipschitz_penalty", "r1", "r2", "dragan", "orthogonal")]
+REGULARIZERS += [R("weight_clipping", limit=0.05), R("historical_averaging")]
+REGULARIZERS += [R("feature_matching", layer="mlp.dense2"), R("pulling_away", layer="mlp.dense1")]
+SOLVERS = {
+    name: {}
+    for name in ("alternating", "simultaneous", "extragradient", "past_extragradient", "optimistic", "consensus")
+} | {"sga": {}, "unrolled": {"steps": 2}}
+CASES = [(name, (), "alternating", 0.0) for name in objectives.names()]
+CASES += [("hinge", (r,), "alternating", 0.0) for r in REGULARIZERS]
+CASES += [("relativistic", (R("r1"), R("r2")), name, 0.1) for name in SOLVERS]
+
+
+@pytest.mark.parametrize(("objective", "regularizers", "solver", "noise"), CASES, ids=str)
+def test_every_choice_plays_as_on_the_cpu_and_waits_for_nothing(objective, regularizers, solver, noise):
+    results = {}
+    for device in ("cpu", "strict"):
+        critic = nn.Sequential(nn.Pack(1), mlp=mlp(2, 8, 8, 1), out=nn.MinibatchStdDev(4), last=nn.Dense(2, 1))
+        critic = (
+            critic if not regularizers and objective not in ("began", "ebgan") else nn.Sequential(mlp=mlp(2, 8, 8, 1))
+        )
+        if objective in ("began", "ebgan"):
+            critic = Reconstruction(mlp_autoencoder(2, 8), 1)
+        networks = [initialize(net, nn.init.glorot, 1) for net in (mlp(3, 8, 2), critic)]
+        if objective == "relativistic" and not noise:
+            nn.spectral_norm(critic)
+        networks = [net.to(device) for net in networks]
+        points = stream(0, "points").standard_normal((40, 2), dtype="float32")
+        parts = [objectives.regularizer(name, **settings) for name, settings in regularizers]
+        game = GAN(*networks, Batches(points, 8, 0), 3, objective, parts, instance_noise=noise)
+        optimizers = {name: SGD(params, lr=0.02, momentum=0.5) for name, params in game.players.items()}
+        play_on, before = solvers.get(solver, optimizers, **SOLVERS[solver]), counts.syncs
+        numbers = []
+        with no_sync(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for step in range(3):
+                losses = play_on.step(game, step)
+                numbers += [*[loss.data for loss in losses.values()], *game.readings().values()]
+        assert counts.syncs == before and {backend.device_of(a) for a in numbers} == {device}
+        results[device] = [float(backend.of(a).to_host(a)) for a in numbers]
+        again = game.state_dict()
+        game.load_state_dict(again)  # a state taken from the device goes back onto it, and the game goes on
+        play_on.load_state_dict(play_on.state_dict())
+        play_on.step(game, 3)
+    assert_allclose(results["strict"], results["cpu"], rtol=2e-3, atol=1e-4)

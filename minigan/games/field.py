@@ -27,12 +27,14 @@ def flatten(tensors):
     return concatenate([reshape(t, t.size) for t in tensors])
 
 
-def unflatten(vector, like):
-    """The inverse of `flatten`: pieces of ``vector`` (n,) with the shapes of the Tensors ``like``."""
-    pieces, at = [], 0
-    for t in like:
-        pieces.append(reshape(vector[at : at + t.size], *t.shape) if t.shape else reshape(vector[at : at + 1], ()))
-        at += t.size
+def per_player(game, vector):
+    """The inverse of `flatten`: {player: [pieces of ``vector`` (n,) with the shapes of its parameters]}."""
+    pieces, at = {}, 0
+    for player, params in game.players.items():
+        pieces[player] = []
+        for p in params:
+            pieces[player].append(reshape(vector[at : at + p.size], p.shape))
+            at += p.size
     return pieces
 
 
@@ -60,8 +62,8 @@ class Jacobian:
 
     def __init__(self, game, batch=None):
         self.parameters = parameters(game)
-        self.losses, gradients = simultaneous_gradient(game, batch, create_graph=True)
-        self.field = -flatten([g for gs in gradients.values() for g in gs])
+        self.losses, self.gradients = simultaneous_gradient(game, batch, create_graph=True)
+        self.field = -flatten([g for gs in self.gradients.values() for g in gs])
         self.size = math.prod(self.field.shape)
 
     def transposed(self, u, create_graph=False):

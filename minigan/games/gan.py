@@ -106,7 +106,7 @@ class GAN(Game):
         real_logits, fake_logits = self.D(real), self.D(fake)
         self._keep(real_logits, fake_logits)
         d_loss = self.objective.discriminator_loss(real_logits, fake_logits)
-        g_loss = self._generator_objective(real_logits, fake_logits)
+        g_loss = None if self._replaced() else self.objective.generator_loss(fake_logits, real_logits)
         return {"D": self._total("D", d_loss, real, fake, batch), "G": self._total("G", g_loss, real, fake, batch)}
 
     def loss(self, player, batch):
@@ -120,14 +120,15 @@ class GAN(Game):
             return self._total("D", own, real, fake, batch)
         with self.D.frozen():
             real, fake = self._noisy(batch.real, batch, "real"), self._noisy(self.G(batch.z), batch, "fake")
-            real_logits = self.D(real) if self.objective.generator_uses_real else None
-            own = self._generator_objective(real_logits, self.D(fake))
+            own = None
+            if not self._replaced():
+                real_logits = self.D(real) if self.objective.generator_uses_real else None
+                own = self.objective.generator_loss(self.D(fake), real_logits)
             return self._total("G", own, real, fake, batch)
 
-    def _generator_objective(self, real_logits, fake_logits):
-        if any(r.replaces_objective for r in self._of("G")):
-            return None
-        return self.objective.generator_loss(fake_logits, real_logits)
+    def _replaced(self):
+        """Does a regulariser stand in for the objective's generator loss?"""
+        return any(r.replaces_objective for r in self._of("G"))
 
     def _total(self, player, own, real, fake, batch):
         """The objective's loss and the regularisers' penalties, summed; each is kept in `terms`."""

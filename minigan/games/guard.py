@@ -28,7 +28,7 @@ def check_finite(game, player, loss, batch, step):
         return
     lines = [f"step {step + 1}: player {player!r} cannot move, its numbers are not finite", *problems]
     lines += [f"the batch itself: {name} holds NaN or infinity" for name in _bad_inputs(batch)]
-    lines += ["nothing of this player has moved in this step; lower the learning rate, or look at the first line above"]
+    lines += ["the player stays where it is; lower the learning rate, or look at the first line above"]
     raise NonFiniteError("\n    ".join(lines))
 
 

@@ -123,8 +123,8 @@ def verdict(history, path=None, modes=None):
 
     A mode counts as visited when it is nearest to a tenth of its fair share of the samples, near or not.
     """
-    if not history:
-        return "nothing seen yet: too few rounds"
+    if len(history) < 3:
+        return "too few rounds to tell"
     last = history[-1]
     looks = history[-max(1, len(history) // 10) :]  # the last tenth: single looks are noisy
 

@@ -120,11 +120,11 @@ def get(name, **settings):
     Raises ``ValueError`` for an unknown name.
 
     >>> get("f:kl", saturating=True)
-    FGAN('kl', saturating=True)
+    FGAN(divergence='kl', saturating=True)
     """
     if isinstance(name, Objective) and not settings:
         return name
-    if name not in _by_name:
+    if not isinstance(name, str) or name not in _by_name:
         raise ValueError(f"no objective named {name!r}; there are {', '.join(_by_name)}")
     return _by_name[name](**settings)
 

@@ -48,4 +48,10 @@ class Objective:
             raise ValueError(f"{type(self).__name__} has no state, got {', '.join(sorted(state))}")
 
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        return settings_in_words(self)
+
+
+def settings_in_words(part):
+    """What an objective or regulariser was made with: ``EBGAN(margin=2.0)``. Its state is not shown."""
+    shown = ", ".join(f"{k}={v!r}" for k, v in vars(part).items() if k in type(part).__init__.__code__.co_varnames)
+    return f"{type(part).__name__}({shown})"

@@ -81,6 +81,6 @@ class BEGAN(Objective):
 
     def load_state_dict(self, state):
         """Take over k. Raises ``ValueError`` for anything else."""
-        if set(state) != {"k"} or np.shape(state["k"]) != ():
-            raise ValueError(f"BEGAN's state is k, a number; got {', '.join(sorted(state)) or 'nothing'}")
+        if set(state) != {"k"} or np.shape(state["k"]) != () or not 0 <= state["k"] <= 1:
+            raise ValueError(f"BEGAN's state is k, a number in [0, 1]; got {', '.join(sorted(state)) or 'nothing'}")
         self.k = float(state["k"])

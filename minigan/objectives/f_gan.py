@@ -82,7 +82,7 @@ class FGAN(Objective):
     def __init__(self, divergence, saturating=False):
         if divergence not in DIVERGENCES:
             raise ValueError(f"no f-divergence {divergence!r}; there are {', '.join(DIVERGENCES)}")
-        self.divergence, self.zero_sum = divergence, saturating
+        self.divergence, self.saturating, self.zero_sum = divergence, saturating, saturating
         self.row = DIVERGENCES[divergence]
         self.threshold = self.row.threshold
 
@@ -92,7 +92,4 @@ class FGAN(Objective):
 
     def generator_loss(self, fake, real=None):
         """−E f*(g(V(G(z)))) if saturating, else −E g(V(G(z)))."""
-        return -mean((self.row.conjugate_of_activation if self.zero_sum else self.row.activation)(fake))
-
-    def __repr__(self):
-        return f"FGAN({self.divergence!r}, saturating={self.zero_sum})"
+        return -mean((self.row.conjugate_of_activation if self.saturating else self.row.activation)(fake))

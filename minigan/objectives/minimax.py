@@ -3,6 +3,8 @@
 With logits ℓ = D(x): −log σ(ℓ) = softplus(−ℓ) and −log(1 − σ(ℓ)) = softplus(ℓ), finite for every ℓ.
 """
 
+import math
+
 from ..ops import mean, softplus
 from .base import Objective
 
@@ -47,8 +49,9 @@ class OneSidedLabelSmoothing(Objective):
 
         −α log σ(ℓ) − (1 − α) log(1 − σ(ℓ)) = softplus(−ℓ) + (1 − α)·ℓ,        since softplus(ℓ) − softplus(−ℓ) = ℓ,
 
-    so it pays for being sure of a real sample. At the optimum σ(D*) = α p/(p + q). (Smoothing both labels would put
-    the generated density q into the numerator, and teach the generator to stay where it is.)
+    so it pays for being sure of a real sample. At the optimum σ(D*) = α p/(p + q), no longer quite a probability.
+    (Smoothing both labels would put the generated density q into the numerator, and teach the generator to stay where
+    it is.)
     """
 
     probabilities = True
@@ -59,6 +62,7 @@ class OneSidedLabelSmoothing(Objective):
         if not 0 < label <= 1:
             raise ValueError(f"OneSidedLabelSmoothing: label must be in (0, 1], got {label}")
         self.objective, self.label, self.zero_sum = objective, label, objective.zero_sum
+        self.threshold = math.log(label / (2 - label))  # D* where p = q
 
     def discriminator_loss(self, real, fake):
         """The objective's own plus (1 − label)·E D(x)."""

@@ -25,6 +25,7 @@ from ..errors import ShapeError, message
 from ..nn import BatchNorm
 from ..ops import matmul, mean, norm, relu, reshape, square, transpose
 from ..ops import sum as total
+from .base import settings_in_words
 
 # ---- penalties on the critic's gradient ------------------------------------------------------------------------------
 
@@ -32,7 +33,8 @@ from ..ops import sum as total
 def input_gradient(critic, x):
     """∇D(xᵢ) for every sample, recorded: x (n, …) → (n, numbers in a sample), rows of ∇ₓ Σᵢ D(xᵢ).
 
-    A critic with one output for m samples (`nn.Pack`) has one row for each pack. Raises ``ValueError`` for a critic with batch norm in training mode, which does not.
+    A critic with one row of outputs for m samples (`nn.Pack`) has one row for each pack. Raises ``ValueError`` for one
+    with batch norm in training mode, which does not treat samples one by one.
     """
     refuse_coupling(critic)
     if not isinstance(x, Tensor) or x.node is None:
@@ -41,24 +43,27 @@ def input_gradient(critic, x):
     with enable_grad():
         outputs = critic(x)
         (g,) = grad(total(outputs), x, create_graph=True)
-    return reshape(g, outputs.size, g.size // max(outputs.size, 1))
+    n = outputs.shape[0] if outputs.shape else 1
+    return reshape(g, n, g.size // max(n, 1))
 
 
 def refuse_coupling(critic):
     """Raise (batch norm) or warn (minibatch layers) where one sample's output depends on the others in the batch."""
     for name, module in getattr(critic, "named_modules", lambda: ())():
-        if module.couples_samples and module.training:
-            name = f"{critic.path}.{name}".strip(".") or type(module).__name__
-            if isinstance(module, BatchNorm):
-                raise ValueError(
-                    f"{name} normalises over the batch, so the gradient of one sample's output by that sample alone, "
-                    "which the penalty bounds, is not what would be computed. Use LayerNorm, InstanceNorm or no "
-                    "normalisation in a critic with a gradient penalty (dcgan_discriminator(batch_norm=False))"
-                )
+        if not module.couples_samples:
+            continue
+        name = f"{critic.path}.{name}".strip(".") or type(module).__name__
+        if not isinstance(module, BatchNorm):
             warnings.warn(
                 f"{name} ({type(module).__name__}) mixes the samples of a batch: a gradient penalty then bounds the "
                 "gradient of the whole batch's outputs by a sample, not of its own output alone",
                 stacklevel=3,
+            )
+        elif module.training:
+            raise ValueError(
+                f"{name} normalises over the batch, so the gradient of one sample's output by that sample alone, "
+                "which the penalty bounds, is not what would be computed. Use LayerNorm, InstanceNorm or no "
+                "normalisation in a critic with a gradient penalty (dcgan_discriminator(batch_norm=False))"
             )
 
 
@@ -67,7 +72,7 @@ def interpolates(real, fake, epsilon):
     real, fake = (a if isinstance(a, Tensor) else Tensor(a) for a in (real, fake))
     epsilon = epsilon if isinstance(epsilon, Tensor) else Tensor(backend.of(real.data).asarray(epsilon, real.dtype))
     n = real.shape[0]
-    if real.shape != fake.shape or epsilon.size != n or epsilon.shape[0] != n:
+    if real.shape != fake.shape or epsilon.size != n or epsilon.shape[:1] != (n,):
         what = "interpolation needs as many real as generated samples, of one shape, and one epsilon for each"
         raise ShapeError(message(what, operands=[("real", real), ("fake", fake), ("epsilon", epsilon)]))
     epsilon = reshape(epsilon, n, *[1] * (real.ndim - 1))
@@ -155,13 +160,16 @@ def features(network, layer, x):
     """What the layer called ``layer`` inside ``network`` gives for x. Raises ``ValueError`` for an unknown name."""
     modules = dict(network.named_modules())
     if layer not in modules:
-        raise ValueError(f"no layer {layer!r} in {network.path or 'the network'}; there are {', '.join(modules)}")
+        known = ", ".join(filter(None, modules))
+        raise ValueError(f"no layer {layer!r} in {network.path or 'the network'}; there are {known}")
     found, hooks = [], modules[layer].hooks
     hooks.append(lambda module, inputs, output: found.append(output))
     try:
         network(x)
     finally:
         hooks.pop()
+    if not found:
+        raise ValueError(f"layer {layer!r} is not called by {network.path or 'the network'}'s forward")
     return found[-1]
 
 
@@ -205,8 +213,7 @@ class Regularizer:
             raise ValueError(f"{type(self).__name__} has no state, got {', '.join(sorted(state))}")
 
     def __repr__(self):
-        shown = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
-        return f"{type(self).__name__}({shown})"
+        return settings_in_words(self)
 
 
 class GradientPenalty(Regularizer):
@@ -322,19 +329,22 @@ class HistoricalAveraging(Regularizer):
         """Of the parameters and their history."""
         if not self._rounds:
             return None
-        pairs = zip(networks[self.player].parameters(), self._means, strict=True)
-        terms = [total(square(p - _beside(p.data, m))) for p, m in pairs]
+        parameters = networks[self.player].parameters()
+        terms = [total(square(p - m)) for p, m in zip(parameters, self._beside([p.data for p in parameters]))]
         return self.weight * sum(terms[1:], terms[0])
 
     def after_round(self, network):
         """Take the present parameters into the mean."""
         self._rounds += 1
         parameters = [p.data for p in network.parameters()]
-        if self._rounds == 1:
-            self._means = [a.copy() for a in parameters]
-        else:
-            pairs = [(_beside(a, m), a) for m, a in zip(self._means, parameters, strict=True)]
-            self._means = [m + (a - m) / self._rounds for m, a in pairs]
+        means = parameters if self._rounds == 1 else self._beside(parameters)
+        self._means = [m + (a - m) / self._rounds for m, a in zip(means, parameters)]
+
+    def _beside(self, arrays):
+        """The means on the arrays' device: after loading they are on the host."""
+        if [m.shape for m in self._means] != [a.shape for a in arrays]:
+            raise ShapeError(f"the history of {self.player!r} that was loaded is that of another network")
+        return [m if type(m) is type(a) else backend.of(a).asarray(m, a.dtype) for m, a in zip(self._means, arrays)]
 
     def state_dict(self):
         """The rounds, and the mean of each parameter."""
@@ -344,9 +354,9 @@ class HistoricalAveraging(Regularizer):
     def load_state_dict(self, state):
         """Take over a `state_dict`. Raises ``ValueError`` for another's."""
         means = [state.get(f"mean{i}") for i in range(len(state) - 1)]
-        if "rounds" not in state or any(m is None for m in means):
+        if "rounds" not in state or any(m is None for m in means) or bool(state["rounds"] > 0) != bool(means):
             raise ValueError(f"HistoricalAveraging's state is rounds and means, got {', '.join(sorted(state))}")
-        self._rounds, self._means = int(state["rounds"]), [np.asarray(m) for m in means]
+        self._rounds, self._means = int(state["rounds"]), [np.array(m) for m in means]
 
 
 class FeatureMatching(Regularizer):
@@ -379,11 +389,6 @@ class PullingAway(Regularizer):
     def penalty(self, networks, real, fake, uniform):
         """Of the generated samples' codes."""
         return self.weight * pulling_away(features(networks["D"], self.layer, fake))
-
-
-def _beside(a, m):
-    """m on a's device (after loading it is on the host)."""
-    return m if type(m) is type(a) else backend.of(a).asarray(m, a.dtype)
 
 
 def _positive(owner, name, value):

@@ -47,13 +47,18 @@ class RelativisticAverage(Objective):
 
     def generator_loss(self, fake, real=None):
         """E softplus(r) + E softplus(−f); 2 ln 2 at equilibrium."""
+        _both(fake, real)
         return mean(softplus(real - mean(fake))) + mean(softplus(mean(real) - fake))
+
+
+def _both(a, b):
+    if a is None or b is None:
+        raise ValueError("a relativistic generator's loss needs the real logits too: generator_loss(fake, real)")
 
 
 def _paired(a, b):
     """a − b, each sample with its partner: broadcasting would pair all with all."""
-    if a is None or b is None:
-        raise ValueError("a relativistic generator's loss needs the real logits too: generator_loss(fake, real)")
+    _both(a, b)
     if a.shape != b.shape:
         what = "the pairing objective compares real and generated samples one by one; their shapes differ"
         raise ShapeError(message(what, operands=[("logits", a), ("logits", b)], fix="use batches of the same size"))

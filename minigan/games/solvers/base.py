@@ -1,7 +1,6 @@
 """What a solver is: a way for all players of a game to move, by the optimisers of `minigan.optim`."""
 
 from ...autodiff.engine import grad
-from ...autodiff.tensor import Tensor
 from ..guard import check_finite
 from ..state import join_states, split_state
 
@@ -22,7 +21,7 @@ class Solver:
         """Play round number ``step``. Returns {player: its loss before its last move, a scalar Tensor}.
 
         Raises ``ValueError`` when there is an optimiser for a player that the game does not have, and `NonFiniteError`
-        when a loss or gradient is not finite; the player concerned has not moved then.
+        when a loss or gradient is not finite; the player concerned then stays where it last was.
         """
         unknown = set(self.optimizers) - set(game.players)
         if unknown:
@@ -41,22 +40,27 @@ class Solver:
     def gradient(self, game, player, batch):
         """Leave the player's gradient in its parameters' ``.grad``. Returns the loss, cut loose."""
         loss, params = game.loss(player, batch), self.optimizers[player].params
-        for p, g in zip(params, grad(loss, params)):  # not loss.backward(): the others' gradients are their own affair
-            p.grad = g
-        check_finite(game, player, loss, batch, self.number)
-        return loss.detach()
+        return self.leave(
+            game, player, loss, params, grad(loss, params), batch
+        )  # others' gradients are their own affair
 
     def gradients(self, game, batch):
         """`gradient` of all players at the same point. Returns {player: loss}."""
         return {player: self.gradient(game, player, batch) for player in self.optimizers}
 
     def set_gradients(self, game, losses, gradients, batch):
-        """Leave these gradients, {player: [Tensor or array per parameter]}, instead. Returns {player: loss}."""
-        for player in self.optimizers:
-            for p, g in zip(self.optimizers[player].params, gradients[player], strict=True):
-                p.grad = Tensor(g.data if isinstance(g, Tensor) else g)
-            check_finite(game, player, losses[player], batch, self.number)
-        return {player: losses[player].detach() for player in self.optimizers}
+        """Leave these gradients instead, {player: [one for each of game.players[player]]}. Returns {player: loss}."""
+        return {
+            player: self.leave(game, player, losses[player], game.players[player], gradients[player], batch)
+            for player in self.optimizers
+        }
+
+    def leave(self, game, player, loss, params, gradients, batch):
+        """Put gradients where the optimiser finds them, if they are finite. Returns the loss, cut loose."""
+        for p, g in zip(params, gradients, strict=True):
+            p.grad = g.detach()
+        check_finite(game, player, loss, batch, self.number)
+        return loss.detach()
 
     def move(self, game, player):
         """One step of the player's optimiser, back into its constraints."""
@@ -88,7 +92,7 @@ class Solver:
         return join_states(self.parts())
 
     def load_state_dict(self, state):
-        """Take over a `state_dict`. Raises when it is another solver's; then nothing has changed."""
+        """Take over a `state_dict`. Raises when it does not fit; then nothing has changed."""
         split_state(state, self.parts(), type(self).__name__)
 
     def __repr__(self):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ... import backend
+from ..guard import check_finite
 from .base import Solver
 
 
@@ -25,12 +26,16 @@ class Proximal(Solver):
             what = f"Proximal needs a game with a closed form (Bilinear, QuadraticGame), got {type(game).__name__}"
             raise TypeError(f"{what}; ExtraGradient is the explicit step that comes nearest to it")
         losses = {player: loss.detach() for player, loss in game.losses(game.batch(step)).items()}
+        for player, loss in losses.items():
+            check_finite(game, player, loss, None, self.number)
         J, b = game.affine_field()
         everyone = [p for params in game.players.values() for p in params]
         w = np.concatenate([p.numpy().ravel() for p in everyone])
         w = np.linalg.solve(np.eye(len(w)) - self.lr * J, w + self.lr * b)
         for p, piece in zip(everyone, np.split(w, np.cumsum([p.size for p in everyone])[:-1])):
             p.assign(backend.of(p.data).asarray(piece.reshape(p.shape), p.dtype))
+        for player in game.players:
+            game.constrain(player)
         return losses
 
     def __repr__(self):

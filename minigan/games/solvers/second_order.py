@@ -14,7 +14,7 @@ from ...autodiff.engine import grad
 from ...autodiff.tensor import Tensor
 from ...ops import square
 from ...ops import sum as total
-from ..field import Jacobian, parameters, simultaneous_gradient, unflatten
+from ..field import Jacobian, parameters, per_player, simultaneous_gradient
 from .base import Solver
 
 
@@ -33,8 +33,9 @@ class Consensus(Solver):
         """One gradient and the gradient of its length, one move."""
         batch = game.batch(step)
         losses, own = simultaneous_gradient(game, batch, create_graph=True)
+        self.set_gradients(game, losses, own, batch)  # looked at before H mixes the players
         H = 0.5 * sum((total(square(g)) for gs in own.values() for g in gs), start=0.0)
-        towards = iter(grad(H, parameters(game))) if H.requires_grad else (0.0 * p.data for p in parameters(game))
+        towards = iter(grad(H, parameters(game)) if H.requires_grad else [0.0 * p.detach() for p in parameters(game)])
         adjusted = {player: [g.detach() + self.gamma * next(towards) for g in gs] for player, gs in own.items()}
         losses = self.set_gradients(game, losses, adjusted, batch)
         self.move_all(game)
@@ -56,15 +57,14 @@ class SymplecticGradientAdjustment(Solver):
         """One gradient, one product with Jᵀ and one with J, one move."""
         batch = game.batch(step)
         J = Jacobian(game, batch)
+        self.set_gradients(game, J.losses, J.gradients, batch)  # looked at before A mixes the players
         v = J.field.detach()
         back, forth = J.transposed(v).data, J.product(v).data
         adjustment, strength = 0.5 * (back - forth), self.strength
         if self.alignment:
-            xp, n = backend.xp(v.data), v.size
-            strength = strength * xp.sign(-(v.data @ back) * (adjustment @ back) / n + 0.1)
-        everyone = parameters(game)
-        pieces = iter(unflatten(Tensor(-v.data + strength * adjustment), everyone))
-        adjusted = {player: [next(pieces) for _ in params] for player, params in game.players.items()}
+            sign = backend.xp(v.data).sign
+            strength = strength * sign(-(v.data @ back) * (adjustment @ back) / v.size + 0.1)
+        adjusted = per_player(game, Tensor(-v.data + strength * adjustment))
         losses = self.set_gradients(game, J.losses, adjusted, batch)
         self.move_all(game)
         return losses

@@ -30,8 +30,9 @@ class ExtraGradient(Solver):
     """Look ahead, then step from where you were with the gradient found there (Korpelevich 1976; Gidel et al. 2019a,
     eqs. 9–10).
 
-    With Adam it is their ExtraAdam (algorithm 4): moments follow the gradients of both points. fresh: a new batch for
-    the second gradient; by default the same (Mishchenko et al. 2020 show that this is the safer choice).
+    With Adam it is their ExtraAdam (algorithm 4): moments follow the gradients of both points, and a schedule counts
+    two steps a round. fresh: a new batch for the second gradient; by default the same (Mishchenko et al. 2020 show that
+    this is the safer choice).
     """
 
     def __init__(self, optimizers, fresh=False):
@@ -42,10 +43,12 @@ class ExtraGradient(Solver):
         """Two gradients, one move."""
         batch = game.batch(2 * step if self.fresh else step)
         start = self.positions()
-        losses = self.gradients(game, batch)
-        self.move_all(game)
-        self.gradients(game, game.batch(2 * step + 1) if self.fresh else batch)
-        self.move_to(start)
+        try:
+            losses = self.gradients(game, batch)
+            self.move_all(game)
+            self.gradients(game, game.batch(2 * step + 1) if self.fresh else batch)
+        finally:
+            self.move_to(start)
         self.move_all(game)
         return losses
 
@@ -59,7 +62,7 @@ class _Remembering(Solver):
 
     def parts(self):
         """The optimisers, and the last steps."""
-        return super().parts() | {"last": _Arrays(self.last)}
+        return super().parts() | {"_last": _Arrays(self.last)}
 
 
 class PastExtraGradient(_Remembering):
@@ -69,8 +72,12 @@ class PastExtraGradient(_Remembering):
         """One gradient, at the point ahead."""
         start = self.positions()
         self.move_to({player: start[player] + self.last[player] for player in start})
-        losses = self.gradients(game, game.batch(step))
-        self.move_to(start)
+        try:
+            for player in start:
+                game.constrain(player)
+            losses = self.gradients(game, game.batch(step))
+        finally:
+            self.move_to(start)
         self.move_all(game)
         for player, now in self.positions().items():
             self.last[player] = now - start[player]

@@ -21,24 +21,21 @@ class Unrolled(Solver):
             raise ValueError(f"Unrolled: optimisers for {leader!r} and {follower!r} needed, got {sorted(optimizers)}")
         if steps < 0:
             raise ValueError(f"Unrolled: steps must be at least 0, got {steps}")
-        self.steps, self.leader, self.follower = steps, leader, follower
-        self.lr = lr
+        self.steps, self.lr, self.leader, self.follower = steps, lr, leader, follower
 
     def round(self, game, step):
         """The follower's gradient, the leader's through the unrolled steps, both moves."""
         batch = game.batch(step)
         losses = {self.follower: self.gradient(game, self.follower, batch)}
-        own = game.players[self.leader]
-        rate = self.lr or self.optimizers[self.follower].rate
-        theirs = game.players[self.follower]
-        gradients = {self.follower: [p.grad for p in theirs]}
+        own, theirs = (self.optimizers[player].params for player in (self.leader, self.follower))
+        rate = self.optimizers[self.follower].rate if self.lr is None else self.lr
         with restored(theirs):
             for _ in range(self.steps):
                 slopes = grad(game.losses(batch)[self.follower], theirs, create_graph=True)
                 become(theirs, [p - rate * g for p, g in zip(theirs, slopes)])
             loss = game.losses(batch)[self.leader]
-            gradients[self.leader] = grad(loss, own)
-        losses = self.set_gradients(game, losses | {self.leader: loss}, gradients, batch)
+            slopes = grad(loss, own)
+        losses[self.leader] = self.leave(game, self.leader, loss, own, slopes, batch)
         self.move_all(game)
         return losses
 
