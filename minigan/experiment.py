@@ -11,6 +11,7 @@ run can be resumed, sampled and evaluated from its folder alone, without the scr
 A choice without settings may be just its name. Everything here is only put together; the parts live in their packages.
 """
 
+import copy
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -92,6 +93,8 @@ def _swiss_roll(seed, n=100_000):
 
 
 def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64, spectral_norm=False):
+    if dataset.samples.shape[1:] != (28, 28, 1):
+        raise ValueError(f"networks: dcgan is for images (28, 28, 1), the data are {dataset.samples.shape[1:]}")
     G = models.dcgan_generator(config["latent_dim"], channels, seed=config["seed"])
     if energy:
         D = models.Reconstruction(models.dcgan_autoencoder(channels, code, config["seed"]), energy).named("D")
@@ -100,31 +103,36 @@ def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64, spect
     return G, nn.spectral_norm(D) if spectral_norm else D
 
 
-def _mlp(dataset, config, energy, width=128, depth=2, pack=1, code=2, spectral_norm=False, batch_norm=False):
-    features = dataset.samples.shape[1]
-    hidden = [width] * depth
-    G = models.mlp(config["latent_dim"], *hidden, features, batch_norm=batch_norm, name="G")
+def _mlp(dataset, config, energy, width=128, depth=2, pack=1, code=2, g_activation="leaky_relu", spectral_norm=False):
+    if dataset.images:
+        raise ValueError(f"networks: mlp is for points, the data are images {dataset.samples.shape[1:]}")
+    if config["batch_size"] % pack:
+        raise ValueError(f"networks: pack {pack} does not divide the batch size {config['batch_size']}")
+    features, hidden, seed = dataset.samples.shape[1], [width] * depth, config["seed"]
+    activation = _choice("g_activation", g_activation, {name: lambda a=a: a for name, a in ACTIVATIONS.items()})
+    G = models.mlp(config["latent_dim"], *hidden, features, activation=activation, name="G")
     if energy:
         D = models.Reconstruction(models.mlp_autoencoder(features, width, code), energy).named("D")
     elif pack > 1:
         D = nn.Sequential(nn.Pack(pack), mlp=models.mlp(pack * features, *hidden, 1), name="D")
     else:
         D = models.mlp(features, *hidden, 1, name="D")
-    G, D = initialize(G, he, config["seed"]), initialize(D, he, config["seed"])
+    G, D = (models.spread(initialize(net, he, seed), seed) for net in (G, D))
     return G, nn.spectral_norm(D) if spectral_norm else D
 
 
+ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
 DATA = {"mnist": _mnist, "ring": _ring, "grid": _grid, "swiss_roll": _swiss_roll}
 NETWORKS = {"dcgan": _dcgan, "mlp": _mlp}
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSProp, "adam": optim.Adam}
-DECAYS = {"cosine": optim.cosine_decay, "linear": optim.linear_decay}
+DECAYS = {"cosine": optim.cosine_decay, "linear": optim.linear_decay, "exponential": optim.exponential_decay}
 
 
 def _choice(what, spec, table, *arguments):
     """Call the entry of ``table`` that ``spec`` (a name, or {"name": …, settings}) chooses, with its settings."""
     settings = dict(spec) if isinstance(spec, dict) else {"name": spec}
     name = settings.pop("name", None)
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ValueError(f"{what}: no {name!r}; there are {', '.join(table)}")
     try:
         return table[name](*arguments, **settings)
@@ -141,6 +149,7 @@ def _named(what, spec, get, *arguments):
 
 
 def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
+    """decay: from lr to 0 over the configured steps, or {"name": …, "end": …}."""
     if decay is not None:
         lr = _choice("decay", decay, DECAYS, lr, steps)
     return _choice("optimizer", {"name": name, **settings}, OPTIMIZERS, params, lr)
@@ -169,7 +178,7 @@ class Experiment:
             raise ValueError(
                 f"unknown in a configuration: {', '.join(sorted(unknown))}; known are {', '.join(DEFAULTS)}"
             )
-        self.config = config = DEFAULTS | config
+        self.config = config = copy.deepcopy(DEFAULTS | config)
         seed = config["seed"]
         self.dataset = _choice("data", config["data"], DATA, seed)
         objective = _named("objective", config["objective"], objectives.get)
@@ -183,7 +192,7 @@ class Experiment:
             config["latent_dim"],
             objective,
             [_named("regularizer", r, objectives.regularizer) for r in config["regularizers"]],
-            optim.linear_decay(**noise) if isinstance(noise, dict) else noise,
+            _choice("instance_noise", noise, DECAYS) if isinstance(noise, dict) else noise,
             seed,
         )
         optimizers = {

@@ -13,7 +13,9 @@ def blocks(page, language="python"):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "tutorial.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs/tutorial.md", ROOT / "docs/games.md"], ids=lambda p: p.name
+)
 def test_the_code_of_a_page_runs(page, tmp_path, capsys):
     from minigan.autodiff.primitive import registry
 
@@ -57,6 +59,6 @@ def test_doctests():
     import importlib
 
     names = ["minigan", "minigan.backend.random", "minigan.autodiff.modes", "minigan.autodiff.engine"]
-    names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.averages"]
+    names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.averages", "minigan.objectives"]
     results = [doctest.testmod(importlib.import_module(name)) for name in names]
     assert all(r.failed == 0 for r in results) and sum(r.attempted for r in results) > 15

@@ -18,13 +18,20 @@ EXAMPLES = sorted(path.name for path in FOLDER.glob("[0-9]*.py"))
 DCGAN, SMALL = "10_mnist_dcgan.py", ("--channels", "4", "--batch-size", "8")
 ALWAYS = {"config.json", "metrics.jsonl"}
 LEAVES = {  # example: (options that make it small, the picture that it names, what else is in the run's folder)
+    "01_first_gradient.py": ((), "gradient.png", ALWAYS),
     "02_shift_gan.py": ((), "shift.png", ALWAYS),
+    "03_bilinear_game.py": ((), "bilinear.png", ALWAYS),
+    "04_dirac_gan.py": (("--steps", "30"), "dirac.png", ALWAYS),
+    "05_optimal_discriminator.py": (("--steps", "20"), "optimal.png", ALWAYS),
+    "06_mode_collapse.py": (("--steps", "3"), "collapse.png", {"config.json"}),
+    "11_mnist_objectives.py": (("--steps", "2", "--only", "hinge", "began"), "objectives.png", {"config.json"}),
     DCGAN: (
         ("--steps", "5", *SMALL),
         "digits.png",
         ALWAYS | {"checkpoint.npz", "losses.png", "diagnostics.png", "interpolation.png"},
     ),
 }
+TRAINED = {"02_shift_gan.py", "05_optimal_discriminator.py", "06_mode_collapse.py", DCGAN, "11_mnist_objectives.py"}
 
 
 def command(example, *options):
@@ -52,11 +59,13 @@ def test_an_example_runs_and_leaves_what_it_promises(name, tmp_path):
     pictures = sorted(run.rglob("*.png"))
     assert all(imread(p)[..., :3].std() > 0.01 for p in pictures)  # something is on them
     config = json.loads((run / "config.json").read_text())
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert config["seed"] == 3 and config["example"] == name.removesuffix(".py")
-    assert [r["step"] for r in records] == list(range(1, config["steps"] + 1))
-    assert all(np.isfinite(list(r.values())).all() for r in records)
-    assert "step/s" in result.stderr and "D(real)=" in result.stderr and "G=" in result.stderr
+    if "metrics.jsonl" in others:
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [r["step"] for r in records] == list(range(1, config["steps"] + 1))
+        assert all(np.isfinite(list(r.values())).all() for r in records)
+    if name in TRAINED:
+        assert "step/s" in result.stderr and "D(real)=" in result.stderr and "D=" in result.stderr
     assert str(Path("run", picture)) in result.stdout
     if name == DCGAN:
         assert {p.name for p in (run / "samples").iterdir()} == {f"{step:06d}.png" for step in range(1, 6)}
@@ -89,7 +98,7 @@ MISTAKES = [
 DCGAN_MISTAKES = [
     (("--batch-size", "0"), 2, "argument --batch-size: must be at least 1"),
     (("--data", "nowhere"), 1, "error: nowhere: no such folder"),
-    (("--out", "other"), 1, "error: other holds a run already; go on with it (python -m minigan resume other)"),
+    (("--out", "other"), 1, "error: other holds a run already; choose another --out"),
 ]
 
 

@@ -93,3 +93,69 @@ def test_mlp_is_dense_layers_with_activations_between():
 def test_mlp_needs_two_sizes(sizes):
     with pytest.raises(ValueError, match="at least an input and an output size"):
         models.mlp(*sizes)
+
+
+# ---- auto-encoders ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3, 2)])
+def test_the_energy_is_the_mean_distance_from_the_reconstruction(power, shape):
+    x, shift = noise(*shape).numpy(), np.float32(0.75)
+    halve = nn.Module()
+    halve.forward = lambda x: 0.5 * x + shift
+    energy = models.Reconstruction(halve, power)(mg.tensor(x)).numpy()
+    errors = np.abs(0.5 * x.astype(float) - shift) ** power
+    assert energy.shape == (shape[0], 1)
+    np.testing.assert_allclose(energy[:, 0], errors.reshape(shape[0], -1).mean(axis=1), rtol=1e-5)
+    identity = nn.Module()
+    identity.forward = lambda x: x
+    assert not models.Reconstruction(identity, power)(mg.tensor(x)).numpy().any()
+
+
+def test_the_energys_power_by_default_and_refused():
+    assert models.Reconstruction(nn.Dense(2, 2)).power == 1
+    for power in (0, 3, 1.5, None):
+        with pytest.raises(ValueError, match=f"Reconstruction: power must be 1 or 2, got {power}"):
+            models.Reconstruction(nn.Dense(2, 2), power)
+
+
+def test_autoencoders_shapes_sizes_and_names():
+    net = models.mlp_autoencoder(3, width=8, code=2, name="D")
+    assert net(noise(5, 3)).shape == (5, 3) and net.encoder(noise(5, 3)).shape == (5, 2)
+    assert count(net) == (3 * 8 + 8) + (8 * 2 + 2) + (2 * 8 + 8) + (8 * 3 + 3)
+    assert [p.name for p in net.parameters()][::2] == [
+        *["D.encoder.dense1.weight", "D.encoder.dense2.weight", "D.decoder.dense1.weight", "D.decoder.dense2.weight"]
+    ]
+    c, code = 2, 5
+    net = models.dcgan_autoencoder(c, code)
+    x = noise(3, 28, 28, 1, scale=100.0)
+    assert net(x).shape == x.shape and net.encoder(x).shape == (3, code)
+    convs, dense = 16 * c + c + 16 * c * 2 * c + 2 * c, 49 * 2 * c
+    assert count(net) == convs + dense * code + code + code * dense + dense + 16 * 2 * c * c + c + 16 * c + 1
+    net.decoder.convtranspose2.weight.assign(1e6 * net.decoder.convtranspose2.weight.numpy())
+    assert 0.9 < np.abs(net(x).numpy()).max() <= 1  # tanh
+    assert not any(module.couples_samples for _, module in net.named_modules())  # an energy is of one sample
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_every_autoencoder_parameter_gets_a_gradient(power):
+    for net, shape in ((models.mlp_autoencoder(2, 8), (7, 2)), (models.dcgan_autoencoder(2, 3), (2, 28, 28, 1))):
+        nn.init.initialize(net, nn.init.glorot, 0)
+        D = models.Reconstruction(net, power).named("D")
+        mg.mean(D(noise(*shape))).backward()
+        for p in D.parameters():
+            assert p.name.startswith("D.autoencoder.") and np.any(p.grad.numpy() != 0), p.name
+
+
+def test_an_autoencoder_learns_what_it_is_shown():
+    """And not what it is not: low energy on the line, high energy beside it."""
+    t = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    line, beside = np.hstack([t, t]), np.hstack([t, -t])
+    D = models.Reconstruction(nn.init.initialize(models.mlp_autoencoder(2, 16, 1), nn.init.he, 0), 2)
+    adam = mg.optim.Adam(D.parameters(), lr=1e-2)
+    for _ in range(150):
+        adam.zero_grad()
+        mg.mean(D(line)).backward()
+        adam.step()
+    assert D(line).numpy().mean() < 0.01 < 0.1 < D(beside).numpy().mean()

@@ -15,7 +15,19 @@ from minigan import nn
 from minigan.data import Batches
 from minigan.games import GAN, Alternating, Run, play
 from minigan.optim import EMA, SGD
-from minigan.report import SampleGrid, image_grid, interpolation, plot_losses, save_grid, slerp, smooth
+from minigan.report import (
+    SampleGrid,
+    SamplePoints,
+    figure,
+    image_grid,
+    interpolation,
+    plot_diagnostics,
+    plot_losses,
+    plot_points,
+    save_grid,
+    slerp,
+    smooth,
+)
 from tests.strategies import seeds
 
 WHITE = 255
@@ -202,3 +214,99 @@ def test_nothing_to_plot_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no step has been logged"):
         plot_losses([], tmp_path / "losses.png")
     assert not list(tmp_path.iterdir())
+
+
+# ---- diagnostics and points ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that plots make, to look into."""
+    made = []
+
+    def spy(*arguments, **options):
+        made.append(figure(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr("minigan.report.plots.figure", spy)
+    return made
+
+
+def curves(axis):
+    return {line.get_label(): (line.get_xdata(), line.get_ydata()) for line in axis.get_lines()}
+
+
+def test_diagnostics_are_plotted_a_panel_for_each_kind(tmp_path, drawn):
+    records = [{"step": i, "loss/D": 1.0} for i in range(1, 9)]
+    for r in records[3::4]:
+        look = {
+            "gradient/D": 0.1 * r["step"],
+            "gradient/G": 2.0,
+            "accuracy/D": 0.75,
+            "modes": 5.0,
+            "visited modes": 6.0,
+        }
+        r |= {f"diagnostics/{name}": value for name, value in look.items()} | {"metric/score": 0.5}
+    records[7]["diagnostics/penalty ratio/D"] = 0.0
+    assert plot_diagnostics(records, tmp_path / "d.png", "the title") is True
+    (made, axes), used = drawn[0], [a for a in drawn[0][1].flat if a.axison]
+    assert made.get_suptitle() == "the title"
+    assert [a.get_title() for a in used] == [
+        *["gradient length", "share of right answers of D", "penalties / objective"],
+        *["modes with a high-quality sample", "metrics"],
+    ]
+    lengths = curves(used[0])
+    assert list(lengths) == ["D", "G"] and used[0].get_yscale() == "log"
+    assert_array_equal(lengths["D"][0], [4, 8])
+    assert_allclose(lengths["D"][1], [0.4, 0.8])
+    assert used[2].get_yscale() == "linear"  # a zero has no logarithm
+    assert [list(curves(a)) for a in used[3:]] == [["modes"], ["score"]]
+    assert len(axes.flat) == 6 and pixels(tmp_path / "d.png").std() > 1
+
+
+@pytest.mark.parametrize("records", [[], [{"step": 1, "loss/D": 1.0}], [{"step": 1, "diagnostics/visited modes": 1.0}]])
+def test_without_diagnostics_nothing_is_drawn(tmp_path, records):
+    assert plot_diagnostics(records, tmp_path / "d.png") is False
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_are_drawn_in_the_frame_of_the_data(tmp_path, drawn):
+    real = np.array([[0.0, 0.0], [4.0, 2.0]])
+    fake = np.array([[1.0, 1.0], [4.9, -0.9], [5.1, 1.0], [2.0, -1.1], [99.0, 99.0]])  # a frame of 1 around the data
+    plot_points(real, fake.astype(np.float32), tmp_path / "p.png", "title")
+    ((_, axis),) = drawn
+    assert_allclose([*axis.get_xlim(), *axis.get_ylim()], [-1, 5, -1, 3], atol=1e-6)
+    assert axis.get_title() == "title\n3 of 5 outside the frame"
+    grey, blue = axis.collections
+    assert_allclose(grey.get_offsets(), real)
+    assert_allclose(blue.get_offsets(), fake, rtol=1e-6)
+    assert pixels(tmp_path / "p.png").std() > 1
+    _, own = figure()
+    plot_points(real, real, axis=own)
+    assert own.get_title() == "" and len(drawn) == 1
+    plot_points(np.ones((3, 2)), np.ones((2, 2)), axis=figure()[1])  # all in one place
+
+
+def test_samples_of_points_over_time(tmp_path, monkeypatch):
+    G, D = nn.Dense(2, 2), nn.Dense(2, 1)
+    real = np.random.default_rng(0).standard_normal((3000, 2)).astype(np.float32)
+    game, shown = GAN(G, D, Batches(real, 8, 0), latent_dim=2), []
+    monkeypatch.setattr("minigan.report.callbacks.plot_points", lambda *arguments: shown.append(arguments))
+    run, z, ema = Run.create({}, tmp_path / "run"), game.latent(4, name="samples"), EMA(G.parameters(), 0.9)
+    first = game.sample(z)
+    solver = Alternating({name: SGD(params, lr=0.1) for name, params in game.players.items()})
+    play(game, solver, 5, [SamplePoints(run, z, real, every=2, ema=ema)])
+    assert [(path.name, title) for _, _, path, title in shown] == [
+        (f"00000{step}.png", f"step {step}") for step in (1, 2, 4, 5)
+    ]
+    for data, samples, path, _ in shown:
+        assert_array_equal(samples, first)  # the average has not moved
+        assert_array_equal(data, real[:2000])
+        assert path.parent == run.path / "samples"
+
+
+@pytest.mark.parametrize(("high", "label"), [(1.0, "mean probability of “real”"), (1.5, "mean output")])
+def test_the_second_panel_says_what_it_shows(tmp_path, drawn, high, label):
+    records = [{"step": i, "loss/D": 1.0, "D(real)": high, "D(fake)": 0.0} for i in (1, 2, 3)]
+    plot_losses(records, tmp_path / "l.png")
+    assert drawn[0][1][1, 0].get_ylabel() == label

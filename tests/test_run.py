@@ -67,7 +67,7 @@ def test_create_and_open(tmp_path, monkeypatch):
 def test_create_overwrites_nothing(run):
     before = content(run.path)
     with pytest.raises(
-        RunError, match=r"holds a run already; go on with it \(python -m minigan resume .*run\), or choose"
+        RunError, match=r"holds a run already; choose another --out \(if .* python -m minigan resume .*run "
     ):
         Run.create({"seed": 4}, run.path)
     assert content(run.path) == before

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import backend
 from ..autodiff.engine import grad
-from ..autodiff.tensor import Tensor
+from ..autodiff.tensor import Tensor, Version
 from ..optim import Adam
 from .field import Jacobian, parameters, vector_field
 
@@ -26,15 +26,19 @@ FAR = 10**9  # numbers of draws that no training reaches: diagnostics look at ba
 
 @contextmanager
 def undisturbed(game):
-    """Whatever happens inside, afterwards the game's state, gradients and readings are as before."""
-    state, gradients = game.state_dict(), [(p, p.grad) for p in parameters(game)]
+    """Inside, the players' parameters are copies that may be moved; afterwards everything is as before: parameters (the
+    very arrays), running statistics, gradients and readings.
+    """
+    state, own = game.state_dict(), [(p, p.data, p._version, p.grad) for p in parameters(game)]
     shown = {name: dict(getattr(game, name)) for name in ("terms", "logits") if hasattr(game, name)}
+    for p, data, _, _ in own:
+        p.data, p._version = data.copy(), Version()
     try:
         yield game
     finally:
         game.load_state_dict(state)
-        for p, g in gradients:
-            p.grad = g
+        for p, data, version, g in own:
+            p.data, p._version, p.grad = data, version, g
         for name, value in shown.items():
             setattr(game, name, value)
 
@@ -123,7 +127,7 @@ def spectrum(game, k=None, batch=None, which="LM", dense=300):
             values = np.linalg.eigvals(np.array([transposed(e) for e in np.eye(J.size)]))
         else:
             values = _arnoldi(transposed, J.size, 6 if k is None else k, which)
-    return values[np.lexsort((-values.imag, -values.real))]
+    return values[np.lexsort((-values.imag, -values.real))].astype(np.complex128)
 
 
 def _arnoldi(product, n, k, which):
@@ -134,7 +138,8 @@ def _arnoldi(product, n, k, which):
             f"spectrum: k must be between 1 and n − 2 = {n - 2}, got {k}; leave it out for all eigenvalues"
         )
     start = backend.random.stream(0, "spectrum").standard_normal(n)
-    return eigs(LinearOperator((n, n), matvec=product, dtype=np.float64), k, which=which, v0=start)[0]
+    basis = min(n, max(2 * k + 1, 40))  # with ARPACK's own 20 it can miss eigenvalues
+    return eigs(LinearOperator((n, n), matvec=product, dtype=np.float64), k, which=which, v0=start, ncv=basis)[0]
 
 
 @dataclass(frozen=True)

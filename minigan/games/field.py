@@ -52,17 +52,21 @@ def simultaneous_gradient(game, batch, create_graph=False):
 
 
 def vector_field(game, batch=None):
-    """v(w) at the present point: an array (n,)."""
-    _, gradients = simultaneous_gradient(game, batch)
+    """v(w) at the present point, on this batch (default: draw 0): an array (n,)."""
+    _, gradients = simultaneous_gradient(game, game.batch(0) if batch is None else batch)
     return -flatten([g for gs in gradients.values() for g in gs]).data
 
 
 class Jacobian:
-    """The Jacobian J of the vector field at the present point, as products with arrays u (n,), without building it."""
+    """The Jacobian J of the vector field at the present point, on this batch (default: draw 0), as products with arrays
+    u (n,), without building it.
+    """
 
     def __init__(self, game, batch=None):
         self.parameters = parameters(game)
-        self.losses, self.gradients = simultaneous_gradient(game, batch, create_graph=True)
+        self.losses, self.gradients = simultaneous_gradient(
+            game, game.batch(0) if batch is None else batch, create_graph=True
+        )
         self.field = -flatten([g for gs in self.gradients.values() for g in gs])
         self.size = math.prod(self.field.shape)
 

@@ -1,5 +1,7 @@
 """The guard against numbers that are not finite: which term, which player, which layer, in which round."""
 
+import numpy as np
+
 from .. import backend
 from ..autodiff.tensor import Tensor
 from ..errors import MiniganError
@@ -20,7 +22,8 @@ def check_finite(game, player, loss, batch, step):
     if library is not backend.get("cpu") and step % PATIENCE != PATIENCE - 1:
         return
     xp, params = library.xp, game.players[player]
-    probe = loss.data + 0 * sum(p.grad.data.sum() for p in params if p.grad is not None)  # 0·NaN and 0·inf are NaN
+    with np.errstate(all="ignore"):  # NaN and infinity survive a sum: one number tells of them all
+        probe = loss.data + sum(p.grad.data.sum() for p in params if p.grad is not None)
     if library.to_host(xp.isfinite(probe)).all():
         return
     problems = _in_terms(game, player, loss) + _in_gradients(params)

@@ -45,8 +45,8 @@ class Run:
         """
         path = Path(path) if path else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         if (path / "config.json").exists():
-            what = f"{path} holds a run already; go on with it (python -m minigan resume {path})"
-            raise RunError(f"{what}, or choose another --out")
+            what = f"{path} holds a run already; choose another --out"
+            raise RunError(f"{what} (if it was interrupted, python -m minigan resume {path} goes on with it)")
         try:
             (path / "samples").mkdir(parents=True, exist_ok=True)
             _write(path / "config.json", json.dumps(config, indent=2).encode())

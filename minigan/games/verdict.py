@@ -1,6 +1,7 @@
 """Watching a game while it is played, and saying in one line what is wrong with it."""
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -11,53 +12,61 @@ from .callbacks import Callback
 from .diagnostics import accuracy, gradient_norms
 from .field import parameters
 
-SNAPSHOTS, COORDINATES = 128, 4096
+POINTS, RARER, COORDINATES = 64, 4, 4096
 
 
 class Path:
-    """Where the players have been: at most 128 points, evenly spread over the whole play, of at most 4,096 of their
-    coordinates. When it is full, every second point goes and the spacing doubles.
+    """Where the players have been, at every scale: 64 points of the last 64 rounds, 64 of every fourth round, of every
+    sixteenth, and so on, of at most 4,096 coordinates. A turn shows whether it takes six rounds or a thousand.
     """
 
     def __init__(self):
-        self.points, self.spacing, self.seen, self.rows = [], 1, 0, None
+        self.levels, self.rounds, self.rows = [], 0, None
 
     def add(self, game):
-        """Look at the game; keep the point if it is due."""
-        if self.seen % self.spacing == 0:
-            if len(self.points) == SNAPSHOTS:
-                self.points, self.spacing = self.points[::2], 2 * self.spacing
-            if self.seen % self.spacing == 0:
-                self.points.append(self._coordinates(game))
-        self.seen += 1
+        """Take in where the players are now."""
+        due = [k for k in range(32) if self.rounds % RARER**k == 0] if self.rounds else [0]
+        point = self._coordinates(game)
+        for k in due:
+            if k == len(self.levels):
+                self.levels.append(deque(maxlen=POINTS))
+            if k < len(self.levels):
+                self.levels[k].append(point)
+        self.rounds += 1
 
     def _coordinates(self, game):
-        pieces = [p.data.reshape(-1) for p in parameters(game)]
-        w = np.concatenate([np.asarray(backend.of(a).to_host(a), np.float64) for a in pieces])
+        """The point on its device; the same coordinates each time, spread over all parameters."""
+        everyone = parameters(game)
+        n = sum(p.size for p in everyone)
         if self.rows is None:
-            many = len(w) > COORDINATES
-            self.rows = stream(0, "path").choice(len(w), COORDINATES, replace=False) if many else slice(None)
-        return w[self.rows]
+            some = stream(0, "path").choice(n, COORDINATES, replace=False) if n > COORDINATES else np.arange(n)
+            ends = np.cumsum([p.size for p in everyone])
+            pieces = np.split(np.sort(some), np.searchsorted(np.sort(some), ends[:-1]))
+            self.rows = [rows - (end - p.size) for rows, end, p in zip(pieces, ends, everyone)]
+        return [p.data.reshape(-1)[backend.of(p.data).asarray(rows)] for p, rows in zip(everyone, self.rows)]
 
     def turning(self):
-        """(turns, steadiness, growth) of the later half of the path, seen in its two main directions from its middle.
+        """(rounds in a turn, growth of a turn), of the finest scale on which the path keeps turning; None if on none.
 
-        turns: how often it went round; steadiness: net angle/total angle, 1 if it always turned the same way; growth:
-        mean distance from the middle, last quarter of that half against its first. None for fewer than 12 points or a
-        path that does not move.
+        The steps between points, made unit vectors, are seen in their two main directions. The path keeps turning if
+        they go round at least once and, all in all, one way (net angle/total angle > 0.8): random walks do not.
         """
-        points = np.array(self.points[len(self.points) // 2 :])
-        if len(points) < 12:
-            return None
-        centred = points - points.mean(axis=0)
-        if np.abs(centred).max() <= 1e-9 * np.abs(points).max():
-            return None
-        _, _, axes = np.linalg.svd(centred, full_matrices=False)
-        plane = centred @ axes[:2].T if len(axes) > 1 else np.column_stack([centred @ axes[0], np.zeros(len(points))])
-        angle = np.unwrap(np.arctan2(plane[:, 1], plane[:, 0]))
-        total, radius, quarter = np.abs(np.diff(angle)).sum(), np.hypot(*plane.T), len(plane) // 4
-        growth = radius[-quarter:].mean() / max(radius[:quarter].mean(), 1e-300)
-        return abs(angle[-1] - angle[0]) / (2 * math.pi), abs(angle[-1] - angle[0]) / max(total, 1e-300), growth
+        for k, level in enumerate(self.levels):
+            if len(level) < POINTS // 2:
+                continue
+            points = [np.concatenate([np.asarray(backend.of(a).to_host(a), np.float64) for a in p]) for p in level]
+            steps = np.diff(np.array(points), axis=0)
+            lengths = np.linalg.norm(steps, axis=1)
+            if not lengths.min() > 1e-12 * np.abs(points[-1]).max() or steps.shape[1] < 2:
+                continue
+            _, _, axes = np.linalg.svd(steps / lengths[:, None], full_matrices=False)
+            angle = np.unwrap(np.arctan2(*(steps @ axes[:2].T).T))
+            turns, total = abs(angle[-1] - angle[0]) / (2 * math.pi), np.abs(np.diff(angle)).sum() / (2 * math.pi)
+            if turns >= 1 and turns > 0.8 * total:
+                quarter = len(lengths) // 4
+                growth = np.median(lengths[-quarter:]) / np.median(lengths[:quarter])
+                return len(steps) * RARER**k / turns, growth ** (1 / (0.75 * turns))
+        return None
 
 
 class Diagnostics(Callback):
@@ -129,8 +138,8 @@ def verdict(history, path=None, modes=None):
     looks = history[-max(1, len(history) // 10) :]  # the last tenth: single looks are noisy
 
     def recent(name):
-        values = [h[name] for h in looks if name in h]
-        return float(np.median(values)) if values else None
+        values = sorted(h[name] for h in looks if name in h)
+        return values[(len(values) - 1) // 2] if values else None  # the (lower) median
 
     g, peak = recent("gradient/G"), max((h.get("gradient/G", 0.0) for h in history), default=0.0)
     if (recent("accuracy/D") or 0) > 0.98 and g is not None and g <= max(1e-3 * peak, 1e-6):
@@ -147,15 +156,15 @@ def verdict(history, path=None, modes=None):
         return f"collapsed: samples vary {variety:.2g} times as much as the data"
     for name in last:
         if name.startswith("penalty ratio/") and (ratio := recent(name)) > 10:
-            return f"penalty drowns the objective of {name[-1]}: {ratio:.3g} times as large; lower its weight"
+            player = name.partition("/")[2]
+            return f"penalty drowns the objective of {player}: {ratio:.3g} times as large; lower its weight"
     turning = path.turning() if path is not None else None
-    if turning and turning[0] >= 1 and turning[1] > 0.8:
-        turns, _, growth = turning
-        if growth > 1.5:
-            return f"spiralling outwards: {turns:.1f} turns in the later half, the distance grew {growth:.2g}-fold"
-        if growth > 0.67:
-            return f"rotating: {turns:.1f} turns in the later half, at a steady distance"
-        return f"spiralling inwards: {turns:.1f} turns in the later half, the distance fell to {growth:.2g} of it"
+    if turning:
+        rounds, growth = turning
+        turn = f"a turn takes about {rounds:.0f} rounds"
+        if growth > 1.05:
+            return f"spiralling outwards: {turn} and grows {growth:.3g}-fold"
+        return f"rotating: {turn}" if growth > 0.95 else f"spiralling inwards: {turn} and shrinks to {growth:.3g} of it"
     lengths = [v for name, v in last.items() if name.startswith("gradient/")]
     if lengths and max(lengths) < 1e-6:
         return f"at rest: all gradients below {max(lengths):.0e}"

@@ -2,6 +2,14 @@
 
 from .autoencoder import Reconstruction, dcgan_autoencoder, mlp_autoencoder
 from .dcgan import dcgan_discriminator, dcgan_generator
-from .mlp import mlp
+from .mlp import mlp, spread
 
-__all__ = ["Reconstruction", "dcgan_autoencoder", "dcgan_discriminator", "dcgan_generator", "mlp", "mlp_autoencoder"]
+__all__ = [
+    "Reconstruction",
+    "dcgan_autoencoder",
+    "dcgan_discriminator",
+    "dcgan_generator",
+    "mlp",
+    "mlp_autoencoder",
+    "spread",
+]
