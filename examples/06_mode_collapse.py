@@ -44,7 +44,7 @@ def configuration(data, variant, steps, args):
         "example": "06_mode_collapse",
         "title": f"{data}: {variant}",
         "data": DATA[data],
-        "optimizers": {"D": adam | {"lr": 7e-4}, "G": adam | {"lr": 1e-3}},
+        "optimizers": {"D": adam | {"lr": 5e-4}, "G": adam | {"lr": 1e-3}},
         "batch_size": 128,
         "latent_dim": 4,
         "ema": 0.99,
@@ -53,7 +53,7 @@ def configuration(data, variant, steps, args):
         "seed": args.seed,
         "device": args.device,
     } | VARIANTS[variant]
-    networks = {"name": "mlp", "width": 128, "depth": 3, "g_activation": "tanh"}
+    networks = {"name": "mlp", "width": 128, "depth": 3, "g_activation": "tanh", "g_gain": 2.0}
     config["networks"] = networks | config.get("networks", {})
     if noise := config.get("instance_noise"):
         config["instance_noise"] = noise | {"end": 0.01, "until": 0.8 * steps}

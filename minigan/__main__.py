@@ -25,7 +25,7 @@ def resume(args):
     run, experiment, start = _load(args, wanted="resumed")
     steps = args.steps or experiment.config["steps"]
     if start >= steps:
-        print(f"{run.path} has played all its {steps} steps; go on with --steps {2 * steps}")
+        print(f"{run.path} has played all its {steps} steps; go on with --steps {2 * start}")
         return None
     print(f"going on after step {start} of {steps}", file=sys.stderr)
     trajectory = experiment.train(run, steps, start)
@@ -57,11 +57,16 @@ def evaluate(args):
         from .metrics import mode_coverage
 
         rows.append(("mode coverage", mode_coverage(experiment.sample(args.n, 0, "evaluate"), *dataset.modes)))
-    n = min(args.n, len(dataset.samples), len(dataset.held_out))
-    n -= n % 8  # packed discriminators take whole packs
+    pack = experiment.pack
+    n = min(args.n, len(dataset.samples), len(dataset.held_out)) // pack * pack
+    if not n:
+        raise ValueError(f"--n {args.n}: the discriminator looks at {pack} samples at a time")
     fake = experiment.sample(n, 0, "evaluate")
-    outputs = {"generated": _outputs(game, fake)}
-    outputs |= {"training": _outputs(game, dataset.samples[:n]), "held out": _outputs(game, dataset.held_out[:n])}
+    outputs = {"generated": _outputs(game, fake, pack)}
+    outputs |= {
+        "training": _outputs(game, dataset.samples[:n], pack),
+        "held out": _outputs(game, dataset.held_out[:n], pack),
+    }
     for name in ("training", "held out"):
         right = accuracy(game.objective, outputs[name], outputs["generated"])
         rows.append((f"D tells {name} data from generated", f"{right:.1%} (50 %: it can only guess)"))
@@ -97,15 +102,16 @@ def list_runs(args):
     print("\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows))
 
 
-def _outputs(game, x):
-    """The discriminator's outputs on arrays of samples, in evaluation mode, 500 at a time."""
+def _outputs(game, x, pack):
+    """The discriminator's outputs on arrays of samples, in evaluation mode, some 500 at a time."""
     import numpy as np
 
     from .autodiff.modes import no_grad
 
     with no_grad():
         game.D.eval()
-        found = [game.D(game._put(x[i : i + 500])).numpy() for i in range(0, len(x), 500)]
+        some = max(1, 500 // pack) * pack
+        found = [game.D(game._put(x[i : i + some])).numpy() for i in range(0, len(x), some)]
         game.D.train()
     return np.concatenate(found)
 
@@ -121,7 +127,7 @@ def _load(args, wanted):
         )
     config = run.config | ({"device": args.device} if args.device else {})
     experiment = Experiment(config)
-    step = run.load(experiment.parts, previous=getattr(args, "previous", False))
+    step = run.load(experiment.parts, args.previous, forget=wanted == "resumed")
     if not step and wanted != "resumed":
         raise RunError(f"{run.path} cannot be {wanted}: it has no checkpoint yet")
     return run, experiment, step
@@ -136,12 +142,12 @@ def _parser():
         made.set_defaults(command=fn)
         if name != "list":
             made.add_argument("run", metavar="RUN", help="the run's folder")
+            made.add_argument("--previous", action="store_true", help="from the checkpoint before the last")
             made.add_argument("--device", help="cpu or cuda (default: the run's own)")
         return made
 
     r = command("resume", resume)
     r.add_argument("--steps", type=_positive, help="play up to this round (default: as configured)")
-    r.add_argument("--previous", action="store_true", help="from the checkpoint before the last")
     s = command("sample", sample)
     s.add_argument("--n", type=_positive, default=64, help="how many (default 64)")
     s.add_argument("--number", type=int, default=0, help="which draw of latents (default 0)")

@@ -35,7 +35,9 @@ DEFAULTS = {
     "data": "mnist",
     "networks": "dcgan",
     "objective": "non_saturating",
+    "real_label": 1.0,
     "regularizers": [],
+    "spectral_norm": False,
     "solver": "alternating",
     "optimizers": {
         "D": {"name": "adam", "lr": 2e-4, "beta1": 0.5},
@@ -92,18 +94,21 @@ def _swiss_roll(seed, n=100_000):
     return Dataset(data.swiss_roll(n, seed), None, data.swiss_roll(n // 10, seed + 1))
 
 
-def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64, spectral_norm=False):
+def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64):
     if dataset.samples.shape[1:] != (28, 28, 1):
         raise ValueError(f"networks: dcgan is for images (28, 28, 1), the data are {dataset.samples.shape[1:]}")
     G = models.dcgan_generator(config["latent_dim"], channels, seed=config["seed"])
     if energy:
         D = models.Reconstruction(models.dcgan_autoencoder(channels, code, config["seed"]), energy).named("D")
     else:
-        D = models.dcgan_discriminator(channels, batch_norm=batch_norm and not spectral_norm, seed=config["seed"])
-    return G, nn.spectral_norm(D) if spectral_norm else D
+        D = models.dcgan_discriminator(channels, batch_norm=batch_norm, seed=config["seed"])
+    return G, D
 
 
-def _mlp(dataset, config, energy, width=128, depth=2, pack=1, code=2, g_activation="leaky_relu", spectral_norm=False):
+def _mlp(
+    dataset, config, energy, width=128, depth=2, pack=1, code=2, g_activation="leaky_relu", g_gain=1.0, spread=True
+):
+    """g_gain: how many times larger than He's G's first weights are (steeper from mode to mode); spread: of biases."""
     if dataset.images:
         raise ValueError(f"networks: mlp is for points, the data are images {dataset.samples.shape[1:]}")
     if config["batch_size"] % pack:
@@ -117,8 +122,9 @@ def _mlp(dataset, config, energy, width=128, depth=2, pack=1, code=2, g_activati
         D = nn.Sequential(nn.Pack(pack), mlp=models.mlp(pack * features, *hidden, 1), name="D")
     else:
         D = models.mlp(features, *hidden, 1, name="D")
-    G, D = (models.spread(initialize(net, he, seed), seed) for net in (G, D))
-    return G, nn.spectral_norm(D) if spectral_norm else D
+    G, D = initialize(G, he, seed), initialize(D, he, seed)
+    G.dense1.weight.assign(G.dense1.weight.data * np.float32(g_gain))
+    return (models.spread(G, seed), models.spread(D, seed)) if spread else (G, D)
 
 
 ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -158,7 +164,7 @@ def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
 def _moves(solver, player):
     """How many steps the player's optimiser takes in a round: what schedules count."""
     settings = solver if isinstance(solver, dict) else {"name": solver}
-    return 2 if settings.get("name") == "extragradient" else settings.get("moves", {}).get(player, 1)
+    return 2 if settings.get("name") == "extragradient" else (settings.get("moves") or {}).get(player, 1)
 
 
 # ---- the experiment --------------------------------------------------------------------------------------------------
@@ -166,7 +172,7 @@ def _moves(solver, player):
 
 class Experiment:
     """Everything a configuration stands for, ready to be played: ``game``, ``solver``, ``average`` (of G's weights, or
-    None), ``dataset``, and ``parts``, what a checkpoint holds.
+    None), ``dataset``, ``pack`` (how many samples D sees at a time), and ``parts``, what a checkpoint holds.
 
     config: a dict of JSON types; what it leaves out is as in `DEFAULTS`. Raises ``ValueError`` that names an unknown
     key, name or setting, and `backend.DeviceNotAvailable`.
@@ -182,8 +188,13 @@ class Experiment:
         seed = config["seed"]
         self.dataset = _choice("data", config["data"], DATA, seed)
         objective = _named("objective", config["objective"], objectives.get)
+        if config["real_label"] != 1:
+            objective = objectives.OneSidedLabelSmoothing(objective, config["real_label"])
         energy = {"BEGAN": 1, "EBGAN": 2}.get(type(objective).__name__)
         G, D = _choice("networks", config["networks"], NETWORKS, self.dataset, config, energy)
+        networks = config["networks"]
+        self.pack = networks.get("pack", 1) if isinstance(networks, dict) else 1
+        D = nn.spectral_norm(D) if config["spectral_norm"] else D
         noise = config["instance_noise"]
         self.game = GAN(
             G.to(config["device"]),
@@ -195,12 +206,13 @@ class Experiment:
             _choice("instance_noise", noise, DECAYS) if isinstance(noise, dict) else noise,
             seed,
         )
-        optimizers = {
-            player: _optimizer(
-                self.game.players[player], config["steps"] * _moves(config["solver"], player), **settings
-            )
-            for player, settings in config["optimizers"].items()
-        }
+        chosen, optimizers = config["optimizers"], {}
+        if not isinstance(chosen, dict) or set(chosen) != set(self.game.players):
+            raise ValueError(f"optimizers: one for D and one for G, like {DEFAULTS['optimizers']}, got {chosen}")
+        for player, spec in chosen.items():
+            steps = config["steps"] * _moves(config["solver"], player)
+            settings = spec if isinstance(spec, dict) else {"name": spec}
+            optimizers[player] = _optimizer(self.game.players[player], steps, **settings)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}

@@ -247,12 +247,12 @@ def test_diagnostics_are_plotted_a_panel_for_each_kind(tmp_path, drawn):
             "visited modes": 6.0,
         }
         r |= {f"diagnostics/{name}": value for name, value in look.items()} | {"metric/score": 0.5}
-    records[7]["diagnostics/penalty ratio/D"] = 0.0
+    records[7]["diagnostics/penalty/D"] = 0.0
     assert plot_diagnostics(records, tmp_path / "d.png", "the title") is True
     (made, axes), used = drawn[0], [a for a in drawn[0][1].flat if a.axison]
     assert made.get_suptitle() == "the title"
     assert [a.get_title() for a in used] == [
-        *["gradient length", "share of right answers of D", "penalties / objective"],
+        *["gradient length", "share of right answers of D", "objective and penalties, absolute"],
         *["modes with a high-quality sample", "metrics"],
     ]
     lengths = curves(used[0])

@@ -51,21 +51,25 @@ class Path:
         The steps between points, made unit vectors, are seen in their two main directions. The path keeps turning if
         they go round at least once and, all in all, one way (net angle/total angle > 0.8): random walks do not.
         """
-        for k, level in enumerate(self.levels):
-            if len(level) < POINTS // 2:
+        for level, kept in enumerate(self.levels):
+            if len(kept) < POINTS // 2:
                 continue
-            points = [np.concatenate([np.asarray(backend.of(a).to_host(a), np.float64) for a in p]) for p in level]
+            points = [np.concatenate([np.asarray(backend.of(a).to_host(a), np.float64) for a in p]) for p in kept]
             steps = np.diff(np.array(points), axis=0)
             lengths = np.linalg.norm(steps, axis=1)
             if not lengths.min() > 1e-12 * np.abs(points[-1]).max() or steps.shape[1] < 2:
                 continue
-            _, _, axes = np.linalg.svd(steps / lengths[:, None], full_matrices=False)
+            _, spread, axes = np.linalg.svd(steps / lengths[:, None], full_matrices=False)
+            if spread[1] < 0.01 * spread[0]:  # back and forth on a line
+                continue
             angle = np.unwrap(np.arctan2(*(steps @ axes[:2].T).T))
             turns, total = abs(angle[-1] - angle[0]) / (2 * math.pi), np.abs(np.diff(angle)).sum() / (2 * math.pi)
             if turns >= 1 and turns > 0.8 * total:
-                quarter = len(lengths) // 4
-                growth = np.median(lengths[-quarter:]) / np.median(lengths[:quarter])
-                return len(steps) * RARER**k / turns, growth ** (1 / (0.75 * turns))
+                # How log lengths grow with the angle, apart from an ellipse's own rhythm, two beats a turn.
+                rhythm = [np.ones_like(angle), np.abs(angle - angle[0]) / (2 * math.pi)]
+                rhythm += [f(k * angle) for k in (2, 4) for f in (np.cos, np.sin)]
+                slope = np.linalg.lstsq(np.array(rhythm).T, np.log(lengths), rcond=None)[0][1]
+                return len(steps) * RARER**level / turns, float(np.exp(slope))
         return None
 
 
@@ -75,7 +79,8 @@ class Diagnostics(Callback):
     time. Put it before `Log`.
 
     modes: (centres (K, d), std) of data whose modes are known. layers: log every parameter's gradient length too.
-    samples: how many to draw for variety and modes. For games that are no GAN it watches gradients and the path.
+    samples: how many to draw for variety and modes. What it has seen is not part of a checkpoint: after resuming, the
+    verdict is about the rounds since. For games that are no GAN it watches gradients and the path.
     """
 
     def __init__(self, every=20, modes=None, layers=False, samples=512):
@@ -98,9 +103,9 @@ class Diagnostics(Callback):
             found |= {f"gradient/{name}": n for ns in norms.values() for name, n in ns.items()}
         for player, terms in game.terms.items():
             values = {name: float(backend.of(a).to_host(a)) for name, a in terms.items()}
-            penalties = [abs(v) for name, v in values.items() if name != "objective"]
-            if penalties and values.get("objective"):
-                found[f"penalty ratio/{player}"] = sum(penalties) / abs(values["objective"])
+            if len(values) > 1 and "objective" in values:
+                found[f"objective/{player}"] = abs(values.pop("objective"))
+                found[f"penalty/{player}"] = sum(map(abs, values.values()))
         if hasattr(game, "objective") and game.logits:
             found["accuracy/D"] = accuracy(game.objective, game.logits["real"], game.logits["fake"])
             found |= self._samples(game, step)
@@ -155,9 +160,14 @@ def verdict(history, path=None, modes=None):
     if variety is not None and variety < 0.2:
         return f"collapsed: samples vary {variety:.2g} times as much as the data"
     for name in last:
-        if name.startswith("penalty ratio/") and (ratio := recent(name)) > 10:
+        if name.startswith("penalty/"):
             player = name.partition("/")[2]
-            return f"penalty drowns the objective of {player}: {ratio:.3g} times as large; lower its weight"
+            ratio = recent(name) / max(recent(f"objective/{player}"), 1e-12)
+            if ratio > 10:
+                return f"penalty drowns the objective of {player}: {ratio:.3g} times as large; lower its weight"
+    lengths = [v for name, v in last.items() if name.startswith("gradient/")]
+    if lengths and max(lengths) < 1e-6:
+        return "at rest: all gradients below 1e-06"
     turning = path.turning() if path is not None else None
     if turning:
         rounds, growth = turning
@@ -165,7 +175,4 @@ def verdict(history, path=None, modes=None):
         if growth > 1.05:
             return f"spiralling outwards: {turn} and grows {growth:.3g}-fold"
         return f"rotating: {turn}" if growth > 0.95 else f"spiralling inwards: {turn} and shrinks to {growth:.3g} of it"
-    lengths = [v for name, v in last.items() if name.startswith("gradient/")]
-    if lengths and max(lengths) < 1e-6:
-        return f"at rest: all gradients below {max(lengths):.0e}"
     return "nothing conspicuous"

@@ -52,7 +52,7 @@ PANELS = (  # title, columns by their beginning, logarithmic
     ("gradient length", "diagnostics/gradient/", True),
     ("share of right answers of D", "diagnostics/accuracy/", False),
     ("samples' spread / data's", "diagnostics/variety", False),
-    ("penalties / objective", "diagnostics/penalty ratio/", True),
+    ("objective and penalties, absolute", ("diagnostics/objective/", "diagnostics/penalty/"), True),
     ("modes with a high-quality sample", "diagnostics/modes", False),
     ("high-quality samples", "diagnostics/high quality", False),
     ("metrics", "metric/", False),
@@ -73,7 +73,7 @@ def plot_diagnostics(records, path, title=""):
     for axis, (label, columns, log) in zip(axes.flat, panels):
         for name in columns:
             pairs = [(r["step"], r[name]) for r in records if name in r]
-            short = name.split("/", 1)[1].rpartition("/")[2]
+            short = name.split("/", 1)[1].replace("gradient/", "").replace("accuracy/", "")
             axis.plot(*zip(*pairs), ".-", markersize=3, linewidth=1.2, label=short)
         if log and all(r[n] > 0 for n in columns for r in records if n in r):
             axis.set_yscale("log")
