@@ -24,6 +24,8 @@ from tests.opinfo import RECORDS
 from tests.strategies import LAYOUTS, examples, seeds
 from tests.strict_array import no_sync
 from tests.test_backend import CASES, DOORS, check_override, fetch, large_arguments, overrides, put
+from tests.test_strict_device import CASES as CHOICES
+from tests.test_strict_device import check_choice
 
 needs_compiler = pytest.mark.skipif(host_kernels.COMPILER is None, reason="g++ is not installed")
 both = pytest.mark.parametrize(
@@ -207,6 +209,12 @@ def test_training_steps_are_the_cpus_and_wait_for_nothing(device, dtype, rtol, p
         # Adam's first steps are the gradients' signs: where one is nearly 0, float32 may take either
         atol = 1e-5 if dtype == "float64" else 2.1e-3 * steps
         assert_allclose(state[name], a, rtol=rtol, atol=atol, err_msg=name)
+
+
+@both
+@pytest.mark.parametrize("case", CHOICES, ids=str)
+def test_every_objective_regularizer_and_solver_is_the_cpus(device, case):
+    check_choice(device, case)
 
 
 @both

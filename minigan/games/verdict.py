@@ -42,8 +42,9 @@ class Path:
             some = stream(0, "path").choice(n, COORDINATES, replace=False) if n > COORDINATES else np.arange(n)
             ends = np.cumsum([p.size for p in everyone])
             pieces = np.split(np.sort(some), np.searchsorted(np.sort(some), ends[:-1]))
-            self.rows = [rows - (end - p.size) for rows, end, p in zip(pieces, ends, everyone)]
-        return [p.data.reshape(-1)[backend.of(p.data).asarray(rows)] for p, rows in zip(everyone, self.rows)]
+            local = [rows - (end - p.size) for rows, end, p in zip(pieces, ends, everyone)]
+            self.rows = [backend.of(p.data).asarray(rows) for p, rows in zip(everyone, local)]
+        return [p.data.reshape(-1)[rows] for p, rows in zip(everyone, self.rows)]
 
     def turning(self):
         """(rounds in a turn, growth of a turn), of the finest scale on which the path keeps turning; None if on none.
