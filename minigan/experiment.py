@@ -134,10 +134,15 @@ OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSProp, "adam": optim.Adam}
 DECAYS = {"cosine": optim.cosine_decay, "linear": optim.linear_decay, "exponential": optim.exponential_decay}
 
 
-def _choice(what, spec, table, *arguments):
-    """Call the entry of ``table`` that ``spec`` (a name, or {"name": …, settings}) chooses, with its settings."""
+def _split(spec):
+    """(name, settings) of a choice: a name, or {"name": …, settings}."""
     settings = dict(spec) if isinstance(spec, dict) else {"name": spec}
-    name = settings.pop("name", None)
+    return settings.pop("name", None), settings
+
+
+def _choice(what, spec, table, *arguments):
+    """Call the entry of ``table`` that ``spec`` chooses, with its settings."""
+    name, settings = _split(spec)
     if not isinstance(name, str) or name not in table:
         raise ValueError(f"{what}: no {name!r}; there are {', '.join(table)}")
     try:
@@ -147,14 +152,15 @@ def _choice(what, spec, table, *arguments):
 
 
 def _named(what, spec, get, *arguments):
-    settings = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    """The same with a function ``get(name, …, **settings)`` of another package in place of the table."""
+    name, settings = _split(spec)
     try:
-        return get(settings.pop("name", None), *arguments, **settings)
+        return get(name, *arguments, **settings)
     except TypeError as error:
         raise ValueError(f"{what} does not take these settings, {settings}: {error}") from error
 
 
-def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
+def _optimizer(params, steps, name, lr=2e-4, decay=None, **settings):
     """decay: from lr to 0 over the configured steps, or {"name": …, "end": …}."""
     if decay is not None:
         lr = _choice("decay", decay, DECAYS, lr, steps)
@@ -163,8 +169,12 @@ def _optimizer(params, steps, name="adam", lr=2e-4, decay=None, **settings):
 
 def _moves(solver, player):
     """How many steps the player's optimiser takes in a round: what schedules count."""
-    settings = solver if isinstance(solver, dict) else {"name": solver}
-    return 2 if settings.get("name") == "extragradient" else (settings.get("moves") or {}).get(player, 1)
+    name, settings = _split(solver)
+    return 2 if name == "extragradient" else (settings.get("moves") or {}).get(player, 1)
+
+
+def _diagnostics(record):
+    return {name.removeprefix("diagnostics/"): v for name, v in record.items() if name.startswith("diagnostics/")}
 
 
 # ---- the experiment --------------------------------------------------------------------------------------------------
@@ -174,8 +184,8 @@ class Experiment:
     """Everything a configuration stands for, ready to be played: ``game``, ``solver``, ``average`` (of G's weights, or
     None), ``dataset``, ``pack`` (how many samples D sees at a time), and ``parts``, what a checkpoint holds.
 
-    config: a dict of JSON types; what it leaves out is as in `DEFAULTS`. Raises ``ValueError`` that names an unknown
-    key, name or setting, and `backend.DeviceNotAvailable`.
+    config: a dict of JSON types; top-level keys that it leaves out are as in `DEFAULTS`. Raises ``ValueError`` that
+    names an unknown key, name or setting, and `backend.DeviceNotAvailable`.
     """
 
     def __init__(self, config):
@@ -190,8 +200,7 @@ class Experiment:
         objective = _named("objective", config["objective"], objectives.get)
         if config["real_label"] != 1:
             objective = objectives.OneSidedLabelSmoothing(objective, config["real_label"])
-        energy = {"BEGAN": 1, "EBGAN": 2}.get(type(objective).__name__)
-        G, D = _choice("networks", config["networks"], NETWORKS, self.dataset, config, energy)
+        G, D = _choice("networks", config["networks"], NETWORKS, self.dataset, config, objective.reconstruction)
         networks = config["networks"]
         self.pack = networks.get("pack", 1) if isinstance(networks, dict) else 1
         D = nn.spectral_norm(D) if config["spectral_norm"] else D
@@ -211,8 +220,8 @@ class Experiment:
             raise ValueError(f"optimizers: one for D and one for G, like {DEFAULTS['optimizers']}, got {chosen}")
         for player, spec in chosen.items():
             steps = config["steps"] * _moves(config["solver"], player)
-            settings = spec if isinstance(spec, dict) else {"name": spec}
-            optimizers[player] = _optimizer(self.game.players[player], steps, **settings)
+            name, settings = _split(spec)
+            optimizers[player] = _optimizer(self.game.players[player], steps, name or "adam", **settings)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
@@ -233,6 +242,9 @@ class Experiment:
         the end draw the pictures. callbacks: further ones, called before the log. Returns the `Trajectory`.
         """
         steps, planned = steps or self.config["steps"], self.config["steps"]
+        if resting := [player for player, o in self.solver.optimizers.items() if o.rate == 0]:
+            what = f"the learning rate of {' and '.join(resting)} has decayed to 0 by step {start}, as configured"
+            raise ValueError(f"{what} ({planned} steps): more rounds would change nothing; start a longer run instead")
         latents = self.game.latent(64 if self.dataset.images else 2000, name="samples")
         every = max(1, planned // 10)
         if self.dataset.images:
@@ -241,6 +253,7 @@ class Experiment:
             pictures = SamplePoints(run, latents, self.dataset.samples, every, self.average)
         few = 64 if self.dataset.images else 512
         watch = Diagnostics(max(10, planned // 50), self.dataset.modes, samples=few)
+        watch.history = [look for r in run.records() if (look := _diagnostics(r))]  # of a run that is resumed
         all_callbacks = [
             Progress(),
             *([Averaging(self.average)] if self.average else []),
@@ -258,9 +271,11 @@ class Experiment:
 
     def draw(self, run):
         """The run's pictures: losses.png, diagnostics.png, and digits.png with interpolation.png, or points.png."""
-        records, objective = run.records(), self.game.objective
+        records, resting = run.records(), self.game.objective.equilibrium()
+        if any(r.replaces_objective for r in self.game.regularizers):
+            resting.pop("loss/G", None)
         title = f"{self.config.get('title') or self.config.get('example') or 'run'}: the two players"
-        plot_losses(records, run.path / "losses.png", title, equilibrium(objective))
+        plot_losses(records, run.path / "losses.png", title, resting)
         plot_diagnostics(records, run.path / "diagnostics.png", title)
         if self.dataset.images:
             save_grid(run.path / "digits.png", self.sample(64), columns=8)
@@ -270,17 +285,3 @@ class Experiment:
             save_grid(run.path / "interpolation.png", strip, columns=12)
         elif self.dataset.samples.shape[1] == 2:
             plot_points(self.dataset.samples[:2000], self.sample(2000), run.path / "points.png", title)
-
-
-def equilibrium(objective):
-    """{column of the log: its value where generated and real samples cannot be told apart}, where it is known."""
-    from .autodiff.tensor import tensor
-
-    if objective.sign < 0 or type(objective) is objectives.Wasserstein:
-        return {}
-    at = tensor(np.full((2, 1), objective.threshold or 0.0, np.float64))
-    values = {
-        "loss/D": objective.discriminator_loss(at, at).item(),
-        "loss/G": objective.generator_loss(at, at).item(),
-    }
-    return values | ({"D(real)": 0.5, "D(fake)": 0.5} if objective.probabilities else {})

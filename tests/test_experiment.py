@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minigan import backend, nn, objectives
 from minigan.backend.random import stream
-from minigan.experiment import DATA, DECAYS, DEFAULTS, NETWORKS, OPTIMIZERS, Experiment, equilibrium
-from minigan.games import Averaging, Callback, Checkpoint, Log, Run, play, solvers
+from minigan.experiment import DATA, DECAYS, DEFAULTS, NETWORKS, OPTIMIZERS, Experiment
+from minigan.games import Averaging, Callback, Checkpoint, Log, Run, play, solvers, spectrum
 from minigan.models import Reconstruction
 
 UNTOUCHED = copy.deepcopy(DEFAULTS)
@@ -195,6 +195,33 @@ def test_decay_and_noise_follow_the_round():
     play(made.game, made.solver, 11)
     assert_allclose(optimizer.rate, 1e-3)  # reached with the configuration's last step
     assert [made.game.instance_noise(i) for i in (0, 1, 4, 9)] == [1, 0.75, 0, 0]
+
+
+@pytest.mark.parametrize("moves", [{"D": 5}, {"D": 1, "G": 2}])
+def test_noise_is_the_same_for_both_players_however_often_they_move(moves):
+    noise = {"name": "linear", "start": 0.5, "until": 100}
+    made = Experiment(TINY | {"instance_noise": noise, "solver": {"name": "alternating", "moves": moves}})
+    asked, schedule = [], made.game.instance_noise
+    made.game.instance_noise = lambda n: asked.append(n) or schedule(n)
+    play(made.game, made.solver, 4)
+    assert sorted(set(asked)) == [0, 1, 2, 3] and made.game.rounds == 4
+    spectrum(made.game, k=1)
+    assert asked[-1] == 4  # diagnostics see the game as it is now
+
+
+def test_a_run_whose_rates_have_decayed_is_not_played_on(tmp_path):
+    made = Experiment(TINY | lr(1e-2, decay="cosine") | {"steps": 3})
+    run = Run.create(made.config, tmp_path / "run")
+    made.train(run)
+    with pytest.raises(ValueError, match=r"rate of D and G has decayed to 0 by step 3, as configured \(3 steps\)"):
+        made.train(run, 6, 3)
+
+
+def test_a_resumed_run_knows_what_was_seen(tmp_path):
+    made = Experiment(TINY | {"steps": 60})
+    run = Run.create(made.config, tmp_path / "run")
+    assert made.train(run, 55).verdict != "too few rounds to tell"
+    assert made.train(run, 60, 55).verdict != "too few rounds to tell"
 
 
 @pytest.mark.parametrize("solver", [{"name": "alternating", "moves": {"D": 3, "G": 1}}, "extragradient"])
@@ -483,27 +510,34 @@ LN2 = math.log(2)
     [
         ("minimax", (2 * LN2, -LN2, 0.5)),
         ("non_saturating", (2 * LN2, LN2, 0.5)),
-        ("least_squares", (0.25, 0.125, None)),
-        ("hinge", (2.0, 0.0, None)),
+        ("least_squares", (0.25, 0.125, 0.5)),
+        ("hinge", (2.0, None, None)),
         ("relativistic", (LN2, LN2, None)),
         ("relativistic_average", (2 * LN2, 2 * LN2, None)),
-        ("wasserstein", None),
-        ("ebgan", None),
+        ("wasserstein", (0.0, None, None)),
+        ("ebgan", (1.0, None, None)),
         ("began", None),
     ],
 )
 def test_the_equilibrium(name, expected):
-    found = equilibrium(objectives.get(name))
+    found = objectives.get(name).equilibrium()
     if expected is None:
         assert found == {}
         return
-    d, g, probability = expected
-    assert_allclose([found["loss/D"], found["loss/G"]], [d, g], atol=1e-12)
-    assert found.get("D(real)") == found.get("D(fake)") == probability
-    assert set(found) == {"loss/D", "loss/G"} | ({"D(real)", "D(fake)"} if probability else set())
+    d, g, shown = expected
+    wanted = {"loss/D": d, "loss/G": g, "D(real)": shown, "D(fake)": shown}
+    wanted = {column: value for column, value in wanted.items() if value is not None}
+    assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_equilibrium_of_smoothed_labels():
+    found = objectives.OneSidedLabelSmoothing(objectives.get("minimax"), 0.9).equilibrium()
+    assert found["D(real)"] == pytest.approx(0.45)  # α p/(p + q)
+    at = [0.9 * math.log(0.45), 0.1 * math.log(0.55), math.log(0.55)]
+    assert found["loss/D"] == pytest.approx(-sum(at))
 
 
 @pytest.mark.parametrize("name", [n for n in objectives.names() if n.startswith("f:")])
 def test_at_the_equilibrium_an_f_divergence_is_zero(name):
     """−D_f(p‖p) = 0, but for Jensen–Shannon's usual shift: the discriminator's loss there."""
-    assert_allclose(equilibrium(objectives.get(name))["loss/D"], 0, atol=1e-12)
+    assert_allclose(objectives.get(name).equilibrium()["loss/D"], 0, atol=1e-12)

@@ -37,7 +37,7 @@ from minigan.objectives import (
     r1,
     r2,
 )
-from minigan.objectives.regularizers import features, input_gradient, interpolates
+from minigan.objectives.penalties import features, input_gradient, interpolates
 from minigan.optim import SGD
 from tests.strategies import examples, seeds
 

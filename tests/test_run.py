@@ -262,7 +262,19 @@ def test_without_hard_links_the_previous_checkpoint_is_a_copy(run, monkeypatch):
     monkeypatch.setattr("os.link", fail)
     for step in (1, 2):
         run.save(step, {"a": Part([float(step)])})
-    assert run.load({"a": Part([0.0])}, previous=True) == 1 and run.load({"a": Part([0.0])}) == 2
+    assert run.load({"a": Part([0.0])}) == 2 and run.load({"a": Part([0.0])}, previous=True) == 1
+
+
+def test_going_back_to_the_previous_checkpoint_is_final(run):
+    """Killed before its first save, the run must not go on from the newer checkpoint, whose metrics are forgotten."""
+    for step in (1, 2, 3):
+        run.log([{"step": step}])
+        run.save(step, {"a": Part([float(step)])})
+    before = content(run.path)
+    part = Part([0.0])
+    assert run.load({"a": part}, previous=True, forget=False) == 2 and content(run.path) == before  # only a look
+    assert run.load({"a": part}, previous=True) == 2
+    assert Run.open(run.path).load({"a": part}) == 2 and [r["step"] for r in run.records()] == [1, 2]
 
 
 def test_nan_is_not_saved_over_a_good_checkpoint(run):

@@ -537,11 +537,12 @@ def test_instance_noise_may_decay_to_nothing():
     assert [decay(number) for number in (0, 5, 10, 11, 1000)] == pytest.approx([0.4, 0.2, 0, 0, 0])
     assert all(type(decay(number)) is float for number in (0, 5, 20))
     fixed, falling = seeing(0.4), seeing(decay)
-    for number in (0, 5, 20):
-        batch = fixed.batch(number)
+    for rounds in (0, 5, 20):
+        falling.rounds, batch = rounds, fixed.batch(3)
         for a, b in zip(shown(falling, batch), shown(fixed, batch)):
-            assert_allclose(a, b * decay(number) / 0.4, atol=2e-6)
-    assert all((a == 0).all() for a in shown(falling, falling.batch(10)))
+            assert_allclose(a, b * decay(rounds) / 0.4, atol=2e-6)
+    falling.rounds = 10
+    assert all((a == 0).all() for a in shown(falling, falling.batch(1)))
 
 
 def test_generated_noise_lets_the_gradient_through():

@@ -2,8 +2,8 @@
 
 from . import solvers
 from .callbacks import Averaging, Callback, Checkpoint, EarlyStop, Log, Metrics, Progress
-from .diagnostics import accuracy, duality_gap, gradient_norms, path_angle, position, spectrum
-from .field import Jacobian, vector_field
+from .diagnostics import accuracy, duality_gap, gradient_norms, path_angle, spectrum
+from .field import Jacobian, move_to, position, vector_field
 from .game import Game
 from .gan import GAN
 from .guard import NonFiniteError
@@ -29,6 +29,7 @@ __all__ = [name for name in dir() if name[0] != "_" and name[0].isupper()] + [
     "accuracy",
     "duality_gap",
     "gradient_norms",
+    "move_to",
     "negative_momentum",
     "path_angle",
     "play",

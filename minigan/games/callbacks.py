@@ -6,6 +6,7 @@ They are called in the order of the list, so what measures goes before `Log`, an
 import math
 import sys
 import time
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -121,7 +122,7 @@ class Averaging(Callback):
 
 
 class Metrics(Callback):
-    """Every ``every`` rounds and at the end, measures and logs ``metric/name`` for each of ``functions``.
+    """Measures and logs ``metric/name`` for each of ``functions``, every ``every`` rounds and in the last asked for.
 
     functions: {name: fn(game) → a number, or anything that ``float`` takes}. average: measure with an `optim.EMA`'s
     weights.
@@ -149,13 +150,14 @@ class EarlyStop(Callback):
         if mode not in ("min", "max"):
             raise ValueError(f"EarlyStop: mode must be 'min' or 'max', got {mode!r}")
         self.name, self.patience, self.sign, self.least = name, patience, 1 if mode == "min" else -1, least
-        self.best, self.waited = math.inf, 0
+        self.best, self.waited, self.seen = math.inf, 0, False
 
     def after(self, moment):
         """Look."""
         value = moment.numbers().get(self.name)
         if value is None:
             return
+        self.seen = True
         value = self.sign * float(backend.of(value).to_host(value))
         if value < self.best - self.least:
             self.best, self.waited = value, 0
@@ -163,6 +165,11 @@ class EarlyStop(Callback):
             self.waited += 1
         if self.waited >= self.patience:
             moment.stop(f"{self.name} has not improved on {self.sign * self.best:.4g} in {self.waited} looks")
+
+    def finish(self, moment):
+        """Say so if there was nothing to look at."""
+        if not self.seen:
+            warnings.warn(f"EarlyStop never saw {self.name!r}; there are {', '.join(moment.numbers())}", stacklevel=2)
 
     def state_dict(self):
         """The best value and how long ago it was."""

@@ -19,7 +19,7 @@ from .. import backend
 from ..autodiff.engine import grad
 from ..autodiff.tensor import Tensor, Version
 from ..optim import Adam
-from .field import Jacobian, parameters, vector_field
+from .field import Jacobian, move_to, parameters, vector_field
 
 FAR = 10**9  # numbers of draws that no training reaches: diagnostics look at batches of their own
 
@@ -30,7 +30,7 @@ def undisturbed(game):
     very arrays), running statistics, gradients and readings.
     """
     state, own = game.state_dict(), [(p, p.data, p._version, p.grad) for p in parameters(game)]
-    shown = {name: dict(getattr(game, name)) for name in ("terms", "logits") if hasattr(game, name)}
+    terms, logits = dict(game.terms), dict(game.logits)
     for p, data, _, _ in own:
         p.data, p._version = data.copy(), Version()
     try:
@@ -39,20 +39,7 @@ def undisturbed(game):
         game.load_state_dict(state)
         for p, data, version, g in own:
             p.data, p._version, p.grad = data, version, g
-        for name, value in shown.items():
-            setattr(game, name, value)
-
-
-def position(game):
-    """All parameters of all players, one after the other: a NumPy array (n,)."""
-    return np.concatenate([p.numpy().ravel() for p in parameters(game)])
-
-
-def move_to(game, w):
-    """Put all players' parameters to the point w (n,), an inverse of `position`."""
-    everyone = parameters(game)
-    for p, piece in zip(everyone, np.split(np.asarray(w), np.cumsum([p.size for p in everyone])[:-1]), strict=True):
-        p.assign(backend.of(p.data).asarray(piece.reshape(p.shape), p.dtype))
+        game.terms, game.logits = terms, logits
 
 
 # ---- duality gap -----------------------------------------------------------------------------------------------------
@@ -78,9 +65,9 @@ def duality_gap(game, steps=100, optimizer=None, draws=4, number=FAR):
 
     Each player in turn is trained against the others, who stand still, for ``steps`` steps of ``optimizer(params)``
     (default: Adam, lr 1e-3) on fresh batches; its gain is measured on ``draws`` further batches. Since standing still
-    is allowed, no gain is negative. The best response is only as good as those steps: the result is a lower bound of
-    the true gap (which is infinite in a bilinear game away from rest). In a zero-sum game it is
-    max ℓ(x, y′) − min ℓ(x′, y).
+    is allowed, no gain is negative. The best response is only as good as those steps: in a game without randomness the
+    result is a lower bound of the true gap (which is infinite in a bilinear game away from rest). In a zero-sum game it
+    is max ℓ(x, y′) − min ℓ(x′, y).
     """
     optimizer, regrets = optimizer or (lambda params: Adam(params, lr=1e-3)), {}
     for player, params in game.players.items():
@@ -193,13 +180,15 @@ def gradient_norms(game, player=None):
 
 def accuracy(objective, real, fake):
     """The share of samples that the discriminator takes for what they are, mean of both kinds; ½: it can only guess.
+    Undecided ones count half.
 
     real, fake: its outputs, arrays of any shape. Where the objective gives outputs no zero point (threshold None), it
-    is the share of pairs in which the real sample has the better output, ties counting half.
+    is the share of pairs in which the real sample has the better output.
     """
     real, fake = (np.asarray(backend.of(a).to_host(a), np.float64).ravel() * objective.sign for a in (real, fake))
     if objective.threshold is not None:
-        return float(np.mean(real > objective.threshold) + np.mean(fake < objective.threshold)) / 2
+        real, fake = real - objective.sign * objective.threshold, fake - objective.sign * objective.threshold
+        return float(np.mean(np.sign(real)) - np.mean(np.sign(fake))) / 4 + 0.5
     ordered = np.sort(fake)
     below, up_to = np.searchsorted(ordered, real, "left"), np.searchsorted(ordered, real, "right")
     return float(np.mean(below + up_to) / (2 * len(fake)))

@@ -11,6 +11,9 @@ imaginary parts are rotation. One more differentiation gives Jᵀu (a VJP), and 
 
 import math
 
+import numpy as np
+
+from .. import backend
 from ..autodiff.engine import grad
 from ..autodiff.tensor import Tensor
 from ..ops import concatenate, reshape
@@ -20,6 +23,18 @@ from ..ops import sum as total
 def parameters(game):
     """All parameters of all players: the coordinates of w, in order."""
     return [p for params in game.players.values() for p in params]
+
+
+def position(game):
+    """All parameters of all players, one after the other: a NumPy array (n,)."""
+    return np.concatenate([p.numpy().ravel() for p in parameters(game)])
+
+
+def move_to(game, w):
+    """Put all players' parameters to the point w (n,), the inverse of `position`."""
+    everyone = parameters(game)
+    for p, piece in zip(everyone, np.split(np.asarray(w), np.cumsum([p.size for p in everyone])[:-1]), strict=True):
+        p.assign(backend.of(p.data).asarray(piece.reshape(p.shape), p.dtype))
 
 
 def flatten(tensors):

@@ -19,6 +19,7 @@ class Game:
 
     players = {}
     terms = {}  # {player: {name: 0-d array}}: what the latest loss of each player was the sum of
+    logits = {}  # {"real": array, "fake": array}: a discriminator's latest outputs, in games that have one
 
     def batch(self, number, player=None):
         """What the losses are evaluated on at draw ``number`` (for ``player`` alone, if given): the same for the same

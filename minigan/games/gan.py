@@ -1,13 +1,17 @@
 """The game of a generator against a discriminator: networks, data, an objective and regularisers, put together."""
 
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
+
+import numpy as np
 
 from .. import backend
 from ..autodiff.modes import no_grad
 from ..autodiff.tensor import Tensor
 from ..backend.random import stream
 from ..objectives import get
+from ..objectives.penalties import refuse_coupling
 from ..ops import mean, sigmoid
 from .game import Game
 from .state import join_states, split_state
@@ -22,13 +26,26 @@ class Batch(NamedTuple):
     player: str
 
 
+@contextmanager
+def _evaluating(network):
+    """Inside, evaluation mode and no recording; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for _, module in network.named_modules()]
+    network.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 class GAN(Game):
     """The game of a generator ``"G"`` against a discriminator ``"D"``.
 
     generator: Module, z (n, latent_dim) → samples. discriminator: Module, samples → logits. objective: a name or an
     `Objective`. regularizers: of either player. data: `data.Batches` whose batch is an array of samples.
     instance_noise: standard deviation of Gaussian noise added to all that D sees, real and generated (Sønderby et al.
-    2017), or a function of the draw's number (`optim.linear_decay`).
+    2017), or a function of the rounds played (`optim.linear_decay`).
 
     All randomness is keyed by (seed, number); latents and batches take the dtype and device of the generator's weights.
     """
@@ -52,7 +69,9 @@ class GAN(Game):
             raise ValueError(f"a regulariser is listed twice for one player: {', '.join(map('/'.join, names))}")
         self.data, self.latent_dim, self.seed, self.instance_noise = data, latent_dim, seed, instance_noise
         self.players = {"D": self.D.parameters(), "G": self.G.parameters()}
-        self.terms, self.logits = {"D": {}, "G": {}}, {}
+        self.terms, self.logits, self.rounds = {"D": {}, "G": {}}, {}, 0
+        if any(r.differentiates_input for r in self.regularizers):
+            refuse_coupling(self.D)
         if not backend.is_array(first := data.at(0)):
             raise ValueError(f"a GAN's batches are arrays of samples, got {type(first).__name__}: pass mnist().images")
 
@@ -88,7 +107,7 @@ class GAN(Game):
 
     def _noisy(self, x, batch, what):
         """x as the discriminator sees it: with instance noise, if there is any."""
-        std = self.instance_noise(batch.number) if callable(self.instance_noise) else self.instance_noise
+        std = self.instance_noise(self.rounds) if callable(self.instance_noise) else self.instance_noise
         if not std or x is None:
             return x
         rng = stream(self.seed, f"instance_noise/{what}/{batch.player}", batch.number)
@@ -156,6 +175,7 @@ class GAN(Game):
 
     def after_round(self):
         """Let the objective and the regularisers change what they change from round to round."""
+        self.rounds += 1
         if self.logits:
             self.objective.after_round(self.logits["real"], self.logits["fake"])
         for r in self.regularizers:
@@ -181,14 +201,14 @@ class GAN(Game):
 
     def sample(self, z):
         """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
-        modes = [(module, module.training) for _, module in self.G.named_modules()]
         z = z if isinstance(z, Tensor) else self._put(z)
-        try:
-            with no_grad():
-                return self.G.eval()(z).numpy()
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with _evaluating(self.G):
+            return self.G(z).numpy()
+
+    def outputs(self, x):
+        """The discriminator's outputs on samples x (n, …), a NumPy array: evaluation mode, nothing changed."""
+        with _evaluating(self.D):
+            return self.D(self._put(x)).numpy()
 
     # ---- state ----------------------------------------------------------------------------------------------------
 
@@ -197,9 +217,12 @@ class GAN(Game):
         return {"G": self.G, "D": self.D, "objective": self.objective, **regularizers}
 
     def state_dict(self):
-        """Both networks, the objective and the regularisers: {"G/dense1.weight": …, "objective/k": …}."""
-        return join_states(self._parts())
+        """Networks, objective, regularisers, rounds played: {"G/dense1.weight": …, "objective/k": …, "rounds": …}."""
+        return join_states(self._parts()) | {"rounds": np.array(self.rounds)}
 
     def load_state_dict(self, state):
         """Take over a `state_dict`. Raises when it is another game's; then nothing has changed."""
-        split_state(state, self._parts(), type(self).__name__)
+        if np.shape(state.get("rounds")) != () or "rounds" not in state:
+            raise ValueError(f"this state does not fit {type(self).__name__}: it has no number of rounds")
+        split_state({name: a for name, a in state.items() if name != "rounds"}, self._parts(), type(self).__name__)
+        self.rounds = int(state["rounds"])

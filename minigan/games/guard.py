@@ -31,7 +31,9 @@ def check_finite(game, player, loss, batch, step):
         return
     lines = [f"step {step + 1}: player {player!r} cannot move, its numbers are not finite", *problems]
     lines += [f"the batch itself: {name} holds NaN or infinity" for name in _bad_inputs(batch)]
-    lines += ["the player stays where it is; lower the learning rate, or look at the first line above"]
+    late = library is not backend.get("cpu")
+    where = f"noticed up to {PATIENCE} rounds late, go back to a checkpoint" if late else "the player stays where it is"
+    lines += [f"{where}; lower the learning rate, or look at the first line above"]
     raise NonFiniteError("\n    ".join(lines))
 
 

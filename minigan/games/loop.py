@@ -30,11 +30,13 @@ class Moment:
     interrupted: bool = False
     extra: dict = field(default_factory=dict)
     stopped: str | None = None
+    _known: dict = field(default_factory=dict)
 
     def numbers(self):
         """{"step": …, "loss/D": …, …, the game's readings, extra}: Python numbers, or 0-d arrays on the device."""
-        losses = {f"loss/{p}": a for p, a in self.losses.items()}
-        return {"step": self.step, **losses, **self.game.readings(), **self.extra}
+        if not self._known:  # several callbacks ask
+            self._known = {f"loss/{p}": a for p, a in self.losses.items()} | self.game.readings()
+        return {"step": self.step, **self._known, **self.extra}
 
     def stop(self, reason):
         """Let this round be the last: callbacks finish as they would at the end."""
@@ -44,11 +46,13 @@ class Moment:
 class Trajectory:
     """What a play has left behind: a column of floats per number, 8 bytes a round; NaN where it was not measured.
 
-    ``interrupted``: by Ctrl-C. ``stopped``: by a callback, its reason; else None.
+    ``interrupted``: by Ctrl-C. ``stopped``: by a callback, its reason; else None. ``verdict``: what whoever watched the
+    play had to say at the end.
     """
 
     def __init__(self):
-        self.columns, self.rounds, self.interrupted, self.stopped = {}, 0, False, None
+        self.columns, self.rounds = {}, 0
+        self.interrupted, self.stopped, self.verdict = False, None, ""
 
     def extend(self, records):
         """Append records, dicts of numbers."""

@@ -36,7 +36,6 @@ class Run:
     def __init__(self, path, config):
         self.path, self.config = Path(path), config
         self.pending = []  # records not yet written, still on the device
-        self.keep = True  # is the last checkpoint worth keeping when a new one is written?
 
     @classmethod
     def create(cls, config, path=None, name="run"):
@@ -112,16 +111,15 @@ class Run:
             what = f"step {step}: no checkpoint was written, these hold NaN: {', '.join(broken)}"
             raise NonFiniteError(f"{what}\n    {self.path} keeps what it had: {self.checkpoints()}")
         target, settings = self.path / CHECKPOINT, json.dumps(self.config, sort_keys=True)
-        with _aside(target, keep=self.path / PREVIOUS if self.keep else None) as file:
+        with _aside(target, keep=self.path / PREVIOUS) as file:
             np.savez(file, step=np.array(step), config=np.array(settings), **arrays)
-        self.keep = True
 
     def load(self, parts, previous=False, forget=True):
         """Put the checkpoint back into ``parts`` and forget metrics after it. Returns its step; 0 if there is none yet.
 
-        previous: the one before the last, which the next save then does not overwrite. forget: False for a look at a
-        run without going on with it. Raises `RunError` when the file is damaged or belongs to something else; then no
-        part has changed.
+        previous: the one before the last, which then takes the last one's place. forget: False for a look at a run
+        without going on with it: nothing in the folder changes. Raises `RunError` when the file is damaged or belongs
+        to something else; then no part has changed.
         """
         path = self.path / (PREVIOUS if previous else CHECKPOINT)
         if not path.exists():
@@ -143,8 +141,9 @@ class Run:
         except Exception as error:
             raise RunError(f"{path} does not fit this run: {error}{self._offer(previous)}") from error
         if forget:
+            if previous:
+                _second_name(path, self.path / CHECKPOINT)
             self._forget_after(step)
-            self.keep = not previous
         return step
 
     def checkpoints(self):

@@ -75,13 +75,14 @@ class Path:
 
 
 class Diagnostics(Callback):
-    """Every ``every`` rounds: gradient lengths, the discriminator's accuracy, how the penalties compare with the
-    objective, how varied the samples are, the modes they cover; all logged (``diagnostics/…``), and `verdict` at any
-    time. Put it before `Log`.
+    """A look every ``every`` rounds and in the last one asked for: gradient lengths, the discriminator's accuracy, how
+    the penalties compare with the objective, how varied the samples are, the modes they cover; all logged
+    (``diagnostics/…``), and `verdict` at any time. Put it before `Log`.
 
     modes: (centres (K, d), std) of data whose modes are known. layers: log every parameter's gradient length too.
-    samples: how many to draw for variety and modes. What it has seen is not part of a checkpoint: after resuming, the
-    verdict is about the rounds since. For games that are no GAN it watches gradients and the path.
+    samples: how many to draw for variety and modes. For games that are no GAN it watches gradients and the path. What
+    it has seen is in no checkpoint: after resuming, the logged looks may be put into ``history`` (`Experiment.train`
+    does), the path begins anew.
     """
 
     def __init__(self, every=20, modes=None, layers=False, samples=512):
@@ -99,6 +100,7 @@ class Diagnostics(Callback):
 
     def _look(self, game, step):
         norms = {player: gradient_norms(game, player) for player in game.players}
+        norms = {player: ns for player, ns in norms.items() if ns}  # some solvers, or lone players, leave no gradient
         found = {f"gradient/{player}": math.sqrt(sum(n * n for n in ns.values())) for player, ns in norms.items()}
         if self.layers:
             found |= {f"gradient/{name}": n for ns in norms.values() for name, n in ns.items()}
@@ -121,8 +123,7 @@ class Diagnostics(Callback):
             self.coverage = mode_coverage(fake, *self.modes)
             found["modes"] = float(self.coverage)
             found["high quality"] = self.coverage.details["high_quality"]
-            shares = np.array(self.coverage.details["counts"]) / self.samples
-            found["visited modes"] = float((shares >= 0.1 / len(shares)).sum())
+            found["visited modes"] = float(self.coverage.details["visited"])
         return found
 
     def verdict(self):

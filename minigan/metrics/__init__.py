@@ -6,7 +6,7 @@ Every metric takes plain arrays, NumPy's or CuPy's, computes in float64 on the h
 `MetricResult`.
 """
 
-from minigan.metrics.modes import mode_coverage
-from minigan.metrics.result import MetricResult
+from .modes import mode_coverage
+from .result import MetricResult
 
 __all__ = ["MetricResult", "mode_coverage"]

@@ -27,8 +27,8 @@ import reprlib
 
 import numpy as np
 
-from minigan.backend import of
-from minigan.metrics.result import MetricResult
+from ..backend import of
+from .result import MetricResult
 
 BLOCK = 2**22  # bytes of distances at a time; 2**20 … 2**24 were measured to take the same time
 
@@ -49,6 +49,7 @@ def mode_coverage(samples, centres, std, threshold=3.0, only_high_quality=False)
         modes                the value, as an int
         high_quality         share of high-quality samples, in [0, 1]
         reverse_kl           in nats: 0 if all modes are served evenly, log K if one has everything
+        visited              centres to which at least a tenth of their fair share n/K of the samples is nearest
         counts               samples nearest to each centre (K of them, adding up to n)
         high_quality_counts  those of high quality among them
         perfect              {modes, high_quality, reverse_kl}: what a perfect sampler of n points gets on average,
@@ -70,6 +71,7 @@ def mode_coverage(samples, centres, std, threshold=3.0, only_high_quality=False)
         "modes": int((good > 0).sum()),
         "high_quality": int(good.sum()) / n,
         "reverse_kl": _reverse_kl(good if only_high_quality else counts),
+        "visited": int((counts * len(counts) >= 0.1 * n).sum()),
         "counts": tuple(counts.tolist()),
         "high_quality_counts": tuple(good.tolist()),
         "perfect": _perfect(n, k, d, threshold, only_high_quality),

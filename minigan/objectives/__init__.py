@@ -20,6 +20,16 @@ from .f_gan import DIVERGENCES, FGAN
 from .hinge import Hinge
 from .least_squares import LeastSquares
 from .minimax import Minimax, NonSaturating, OneSidedLabelSmoothing
+from .penalties import (
+    dragan,
+    feature_matching,
+    gradient_penalty,
+    lipschitz_penalty,
+    orthogonal_penalty,
+    pulling_away,
+    r1,
+    r2,
+)
 from .regularizers import (
     DRAGAN,
     R1,
@@ -32,14 +42,6 @@ from .regularizers import (
     PullingAway,
     Regularizer,
     WeightClipping,
-    dragan,
-    feature_matching,
-    gradient_penalty,
-    lipschitz_penalty,
-    orthogonal_penalty,
-    pulling_away,
-    r1,
-    r2,
 )
 from .relativistic import RelativisticAverage, RelativisticPairing
 from .wasserstein import Wasserstein

@@ -1,5 +1,10 @@
 """What an objective is: two functions of the discriminator's outputs, one loss for each player."""
 
+import inspect
+import math
+
+import numpy as np
+
 
 class Objective:
     """A GAN's pair of losses, on logits D(x) (never probabilities). Subclasses define the two methods.
@@ -11,7 +16,8 @@ class Objective:
     * ``threshold``: the output above which D takes a sample for real, at its optimum where p > q; None where only
       differences of outputs mean something.
     * ``sign``: +1 where real samples get the larger outputs, −1 where D gives energies.
-    * ``probabilities``: is σ(logit) the probability of "real" at the optimal discriminator?
+    * ``probabilities``: are outputs shown through σ, as probabilities of "real"?
+    * ``reconstruction``: the power of the error |x − A(x)| whose mean D gives, where D is an auto-encoder; else None.
 
     An objective that changes from round to round (BEGAN) does so in ``after_round`` alone, never inside a loss: within
     a round the losses are fixed functions, whatever a solver evaluates and how often.
@@ -22,6 +28,7 @@ class Objective:
     threshold = 0.0
     sign = 1
     probabilities = False
+    reconstruction = None
 
     def discriminator_loss(self, real, fake):
         """real, fake: outputs D(x), D(G(z)) of any shape → the discriminator's loss, a scalar to minimise."""
@@ -30,6 +37,15 @@ class Objective:
     def generator_loss(self, fake, real=None):
         """fake: D(G(z)) of any shape → the generator's loss, a scalar to minimise."""
         raise NotImplementedError
+
+    def equilibrium(self):
+        """{column of a run's log: its value where p = q and D is optimal}, as far as that is one number."""
+        at = np.full((2, 1), self.threshold or 0.0)
+        values = {"loss/D": float(self.discriminator_loss(at, at)), "loss/G": float(self.generator_loss(at, at))}
+        if self.threshold is None:
+            return values
+        shown = 1 / (1 + math.exp(-self.threshold)) if self.probabilities else self.threshold
+        return values | {"D(real)": shown, "D(fake)": shown}
 
     def after_round(self, real, fake):
         """Called once after every round with the latest outputs (constants)."""
@@ -53,5 +69,6 @@ class Objective:
 
 def settings_in_words(part):
     """What an objective or regulariser was made with: ``EBGAN(margin=2.0)``. Its state is not shown."""
-    shown = ", ".join(f"{k}={v!r}" for k, v in vars(part).items() if k in type(part).__init__.__code__.co_varnames)
+    settings = inspect.signature(type(part)).parameters
+    shown = ", ".join(f"{name}={getattr(part, name)!r}" for name in settings if hasattr(part, name))
     return f"{type(part).__name__}({shown})"

@@ -19,11 +19,16 @@ class EBGAN(Objective):
 
     threshold = None
     sign = -1
+    reconstruction = 2
 
     def __init__(self, margin=1.0):
         if not margin > 0:
             raise ValueError(f"EBGAN: margin must be positive, got {margin}")
         self.margin = margin
+
+    def equilibrium(self):
+        """The margin, for D (Zhao et al. 2017, theorem 1)."""
+        return {"loss/D": self.margin}
 
     def discriminator_loss(self, real, fake):
         """E E(x) + E max(0, margin − E(G(z)))."""
@@ -46,6 +51,7 @@ class BEGAN(Objective):
 
     threshold = None
     sign = -1
+    reconstruction = 1
 
     def __init__(self, diversity=0.5, rate=1e-3):
         if not 0 < diversity <= 1:
@@ -54,6 +60,10 @@ class BEGAN(Objective):
             raise ValueError(f"BEGAN: rate must be positive, got {rate}")
         self.diversity, self.rate = diversity, rate
         self.k, self.measure = 0.0, None  # k: a number, or after a round a 0-d array on the device
+
+    def equilibrium(self):
+        """Nothing that is known beforehand."""
+        return {}
 
     def discriminator_loss(self, real, fake):
         """E L(x) − k·E L(G(z))."""

@@ -5,7 +5,7 @@ For a convex f with f(1) = 0, the divergence and its variational lower bound (th
     D_f(P‖Q) = ∫ q f(p/q) ≥ sup_T  E_P T(x) − E_Q f*(T(x)),      f*(t) = sup_u { u t − f(u) },
 
 with equality at T* = f′(p/q). T must stay in the domain of f*: T = g(V) with an output activation g and a network
-without constraints V (their § 3.1 and table 6; V grows with p/q for every g here).
+without constraints V (their § 2.4 and table 2; V grows with p/q for every g here).
 """
 
 from typing import NamedTuple

@@ -11,6 +11,10 @@ class Hinge(Objective):
     2 Σ min(p, q) = 2·(1 − TV(p, q)), with TV the total variation distance. The generator has no hinge.
     """
 
+    def equilibrium(self):
+        """2 for D. What G pays is open: where p = q, any constant in [−1, 1] is an optimal D."""
+        return {"loss/D": 2.0}
+
     def discriminator_loss(self, real, fake):
         """E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))); 2 at equilibrium."""
         return mean(relu(1 - real)) + mean(relu(1 + fake))

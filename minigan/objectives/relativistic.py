@@ -33,7 +33,7 @@ class RelativisticPairing(Objective):
 
 
 class RelativisticAverage(Objective):
-    """RaGAN (Jolicoeur-Martineau 2019, § 4.2, RaSGAN): a sample against the mean of the other kind. Not zero-sum.
+    """RaGAN (Jolicoeur-Martineau 2019, § 4.3, RaSGAN): a sample against the mean of the other kind. Not zero-sum.
 
     With r = D(x) − E D(G(z)) and f = D(G(z)) − E D(x), D wants r large and f small, and G the reverse. There is no
     closed form of what it minimises at the optimal D; both losses are 2 ln 2 where p = q.

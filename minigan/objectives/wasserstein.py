@@ -15,6 +15,10 @@ class Wasserstein(Objective):
     zero_sum = True
     threshold = None
 
+    def equilibrium(self):
+        """0 for D. What G pays is open: where p = q, any constant is an optimal critic."""
+        return {"loss/D": 0.0}
+
     def discriminator_loss(self, real, fake):
         """E f(G(z)) − E f(x); minus the distance, for the best 1-Lipschitz f."""
         return mean(fake) - mean(real)

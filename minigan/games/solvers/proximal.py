@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ... import backend
+from ..field import move_to, position
 from ..guard import check_finite
 from .base import Solver
 
@@ -29,11 +29,8 @@ class Proximal(Solver):
         for player, loss in losses.items():
             check_finite(game, player, loss, None, self.number)
         J, b = game.affine_field()
-        everyone = [p for params in game.players.values() for p in params]
-        w = np.concatenate([p.numpy().ravel() for p in everyone])
-        w = np.linalg.solve(np.eye(len(w)) - self.lr * J, w + self.lr * b)
-        for p, piece in zip(everyone, np.split(w, np.cumsum([p.size for p in everyone])[:-1])):
-            p.assign(backend.of(p.data).asarray(piece.reshape(p.shape), p.dtype))
+        w = position(game)
+        move_to(game, np.linalg.solve(np.eye(len(w)) - self.lr * J, w + self.lr * b))
         for player in game.players:
             game.constrain(player)
         return losses

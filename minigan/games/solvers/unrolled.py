@@ -29,12 +29,14 @@ class Unrolled(Solver):
         losses = {self.follower: self.gradient(game, self.follower, batch)}
         own, theirs = (self.optimizers[player].params for player in (self.leader, self.follower))
         rate = self.optimizers[self.follower].rate if self.lr is None else self.lr
+        terms, logits = dict(game.terms), dict(game.logits)  # of the follower as it is, not as it would become
         with restored(theirs):
             for _ in range(self.steps):
                 slopes = grad(game.losses(batch)[self.follower], theirs, create_graph=True)
                 become(theirs, [p - rate * g for p, g in zip(theirs, slopes)])
             loss = game.losses(batch)[self.leader]
             slopes = grad(loss, own)
+        game.terms, game.logits = terms | {self.leader: game.terms.get(self.leader, {})}, logits
         losses[self.leader] = self.leave(game, self.leader, loss, own, slopes, batch)
         self.move_all(game)
         return losses
