@@ -101,7 +101,8 @@ def main():
     game = GAN(G.to(args.device), D.to(args.device), Batches(real, 256, args.seed), latent_dim=1, seed=args.seed)
     solver = Alternating({name: mg.optim.SGD(p, lr=0.05) for name, p in game.players.items()})
     watch = Watch(game)
-    play(game, solver, steps, [Progress(), Log(run), watch])
+    if play(game, solver, steps, [Progress(), Log(run), watch]).interrupted:
+        sys.exit(f"interrupted after round {len(watch.path)}: no picture was drawn")
     draw(watch.path, run.path / "shift.png")
     theta, slope, _ = watch.path[-1]
     last = run.records()[-1]

@@ -34,7 +34,7 @@ SOLVERS = {  # name: (the solver of a game, given an SGD for each player; the fa
     "Proximal": (lambda g, o: games.Proximal(LR), 1 / np.hypot(1, LR), "C9"),
     "PastExtraGradient": (lambda g, o: games.PastExtraGradient(o), OPTIMISTIC, "C2"),
     "Optimistic": (lambda g, o: games.Optimistic(o), OPTIMISTIC, "C8"),
-    "Unrolled": (lambda g, o: games.Unrolled(o, 2, leader="x", follower="y"), np.sqrt(1 - 3 * LR**2), "C5"),
+    "Unrolled": (lambda g, o: games.Unrolled(o, 2, leader="x"), np.sqrt(1 - 3 * LR**2), "C5"),
     "Consensus": (lambda g, o: games.Consensus(o, gamma=1.0), CONSENSUS, "C4"),
     "SGA": (lambda g, o: games.SymplecticGradientAdjustment(o, strength=1.0), CONSENSUS, "C7"),
 }

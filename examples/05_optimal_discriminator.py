@@ -48,7 +48,8 @@ def discriminator_alone(real, theta, args, steps, callbacks=()):
     D = mg.nn.init.initialize(mlp(1, 64, 64, 1, name="D"), mg.nn.init.he, args.seed).to(args.device)
     game = GAN(Shifted(theta).to(args.device), D, Batches(real, 512, args.seed), 1, "minimax", seed=args.seed)
     rate = mg.optim.cosine_decay(5e-3, steps)
-    play(game, Alternating({"D": mg.optim.Adam(D.parameters(), lr=rate)}), steps, callbacks)
+    if play(game, Alternating({"D": mg.optim.Adam(D.parameters(), lr=rate)}), steps, callbacks).interrupted:
+        sys.exit("interrupted: no picture was drawn")
     return game
 
 

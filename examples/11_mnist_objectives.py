@@ -49,7 +49,7 @@ def play(objective, steps, args, folder):
     experiment = Experiment(configuration(objective, steps, args))
     run = Run.create(experiment.config, folder / objective.replace(":", "-"))
     try:
-        trajectory = experiment.train(run)
+        trajectory = experiment.train(run, pictures=2)
     except NonFiniteError as error:  # an answer, too
         print(f"{objective}: {error}", file=sys.stderr)
         return None, "numbers not finite"
@@ -69,7 +69,8 @@ def draw(blocks, path):
         if samples is not None:
             axis.imshow(image_grid(samples, columns=6, scale=1))
         short = verdict.partition(":")[0]
-        axis.set_title(f"{name}\n{short}", fontsize=9, color="k" if short == "nothing conspicuous" else "C3")
+        color = {"nothing conspicuous": "k", "too few rounds to tell": "0.5"}.get(short, "C3")
+        axis.set_title(f"{name}\n{short}", fontsize=9, color=color)
     save(made, path)
 
 

@@ -15,6 +15,9 @@ def main(arguments=None):
     args = _parser().parse_args(arguments)
     try:
         return args.command(args) or 0
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 0
     except (RunError, MiniganError, DeviceNotAvailable, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -25,7 +28,7 @@ def resume(args):
     run, experiment, start = _load(args, wanted="resumed")
     steps = args.steps or experiment.config["steps"]
     if start >= steps:
-        print(f"{run.path} has played all its {steps} steps; go on with --steps {2 * start}")
+        print(f"{run.path} is at step {start} already, of {steps}; go on with --steps {2 * start}")
         return None
     print(f"going on after step {start} of {steps}", file=sys.stderr)
     trajectory = experiment.train(run, steps, start)
@@ -69,7 +72,7 @@ def evaluate(args):
     }
     for name in ("training", "held out"):
         right = accuracy(game.objective, outputs[name], outputs["generated"])
-        rows.append((f"D tells {name} data from generated", f"{right:.1%} (50 %: it can only guess)"))
+        rows.append((f"D tells {name} data from generated (averaged G)", f"{right:.1%} (50 %: it can only guess)"))
     spread = fake.var(axis=0).sum() ** 0.5 / dataset.samples.var(axis=0).sum() ** 0.5
     rows.append(("samples' spread / data's", f"{spread:.3f}"))
     if args.gap:
@@ -90,7 +93,7 @@ def list_runs(args):
         records = run.records()
         last = records[-1] if records else {}
         losses = "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in last.items() if k.startswith("loss/"))
-        what = run.config.get("example") or run.config.get("benchmark") or "run"
+        what = run.config.get("example") or run.config.get("benchmark") or run.config.get("title") or "run"
         objective = run.config.get("objective", "")
         objective = objective if isinstance(objective, str) else json.dumps(objective)
         rows.append(

@@ -195,6 +195,11 @@ class Experiment:
                 f"unknown in a configuration: {', '.join(sorted(unknown))}; known are {', '.join(DEFAULTS)}"
             )
         self.config = config = copy.deepcopy(DEFAULTS | config)
+        for name in ("steps", "batch_size", "latent_dim", "checkpoint_every"):
+            if not isinstance(config[name], int) or config[name] < 1:
+                raise ValueError(f"{name} must be a whole number from 1 on, got {config[name]!r}")
+        if not isinstance(config["regularizers"], list):
+            raise ValueError(f"regularizers must be a list, got {config['regularizers']!r}")
         seed = config["seed"]
         self.dataset = _choice("data", config["data"], DATA, seed)
         objective = _named("objective", config["objective"], objectives.get)
@@ -237,20 +242,21 @@ class Experiment:
         with self.averaged():
             return self.game.sample(self.game.latent(n, number, name, truncation))
 
-    def train(self, run, steps=None, start=0, callbacks=()):
+    def train(self, run, steps=None, start=0, callbacks=(), pictures=10):
         """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at
-        the end draw the pictures. callbacks: further ones, called before the log. Returns the `Trajectory`.
+        the end draw the run's pictures. callbacks: further ones, called before the log. pictures: how many of the
+        samples to take on the way. Returns the `Trajectory`, with the diagnostics' verdict.
         """
         steps, planned = steps or self.config["steps"], self.config["steps"]
         if resting := [player for player, o in self.solver.optimizers.items() if o.rate == 0]:
             what = f"the learning rate of {' and '.join(resting)} has decayed to 0 by step {start}, as configured"
             raise ValueError(f"{what} ({planned} steps): more rounds would change nothing; start a longer run instead")
         latents = self.game.latent(64 if self.dataset.images else 2000, name="samples")
-        every = max(1, planned // 10)
+        every = max(1, planned // pictures)
         if self.dataset.images:
-            pictures = SampleGrid(run, latents, every, self.average)
+            samples = SampleGrid(run, latents, every, self.average)
         else:
-            pictures = SamplePoints(run, latents, self.dataset.samples, every, self.average)
+            samples = SamplePoints(run, latents, self.dataset.samples, every, self.average)
         few = 64 if self.dataset.images else 512
         watch = Diagnostics(max(10, planned // 50), self.dataset.modes, samples=few)
         watch.history = [look for r in run.records() if (look := _diagnostics(r))]  # of a run that is resumed
@@ -260,7 +266,7 @@ class Experiment:
             watch,
             *callbacks,
             Log(run),
-            pictures,
+            samples,
             Checkpoint(run, self.parts, self.config["checkpoint_every"]),
         ]
         trajectory = play(self.game, self.solver, steps, all_callbacks, start)
@@ -274,8 +280,8 @@ class Experiment:
         records, resting = run.records(), self.game.objective.equilibrium()
         if any(r.replaces_objective for r in self.game.regularizers):
             resting.pop("loss/G", None)
-        title = f"{self.config.get('title') or self.config.get('example') or 'run'}: the two players"
-        plot_losses(records, run.path / "losses.png", title, resting)
+        title = self.config.get("title") or self.config.get("example") or run.path.name
+        plot_losses(records, run.path / "losses.png", f"{title}: the two players", resting)
         plot_diagnostics(records, run.path / "diagnostics.png", title)
         if self.dataset.images:
             save_grid(run.path / "digits.png", self.sample(64), columns=8)

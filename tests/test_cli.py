@@ -114,7 +114,7 @@ def test_resume_goes_on_to_the_end(runs, call):
 def test_resume_of_a_finished_run_does_nothing(runs, call):
     before = content(runs / "finished")
     status, out, _ = call("resume", runs / "finished")
-    assert status == 0 and out == "runs/finished has played all its 6 steps; go on with --steps 12\n"
+    assert status == 0 and out == "runs/finished is at step 6 already, of 6; go on with --steps 12\n"
     assert content(runs / "finished") == before
 
 
@@ -123,7 +123,7 @@ def test_resume_with_more_steps(runs, call):
     assert status == 0 and "going on after step 6 of 8" in err and step_of(runs / "finished") == 8
     assert [r["step"] for r in Run.open(runs / "finished").records()] == list(range(1, 9))
     status, out, _ = call("resume", runs / "finished", "--steps", 7)
-    assert status == 0 and "has played all its 7 steps" in out and step_of(runs / "finished") == 8
+    assert status == 0 and "is at step 8 already, of 7" in out and step_of(runs / "finished") == 8
     assert len(Run.open(runs / "finished").records()) == 8
 
 
@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_and_the_one_before(runs, call):
     path = runs / "finished" / "checkpoint.npz"
     os.truncate(path, 200)
     before = content(runs / "finished")
-    offer = "The one before is that of step 3: python -m minigan resume runs/finished --previous"
+    offer = "The one before is that of step 3; --previous goes back to it: resume runs/finished --previous"
     for command in ("resume", "sample", "evaluate"):
         status, out, err = call(command, runs / "finished")
         assert status == 1 and out == ""
@@ -255,8 +255,8 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     assert list(rows) == [
         "step",
         "mode coverage",
-        "D tells training data from generated",
-        "D tells held out data from generated",
+        "D tells training data from generated (averaged G)",
+        "D tells held out data from generated (averaged G)",
         "samples' spread / data's",
         "duality gap",
     ]
@@ -271,7 +271,7 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     logits = [experiment.game.D(x).numpy() for x in (real[:40], experiment.dataset.held_out[:40], fake)]
     for name, own in (("training", logits[0]), ("held out", logits[1])):
         right = ((own > 0).mean() + (logits[2] < 0).mean()) / 2
-        assert rows[f"D tells {name} data from generated"] == f"{right:.1%} (50 %: it can only guess)"
+        assert rows[f"D tells {name} data from generated (averaged G)"] == f"{right:.1%} (50 %: it can only guess)"
     assert rows["duality gap"].startswith("DualityGap(") and rows["duality gap"].endswith("by 3 steps)")
     assert call("evaluate", runs / "finished", "--n", 100, "--gap", 3)[1] == out
 

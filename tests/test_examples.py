@@ -98,7 +98,7 @@ MISTAKES = [
 DCGAN_MISTAKES = [
     (("--batch-size", "0"), 2, "argument --batch-size: must be at least 1"),
     (("--data", "nowhere"), 1, "error: nowhere: no such folder"),
-    (("--out", "other"), 1, "error: other holds a run already; choose another --out"),
+    (("--out", "other"), 1, "error: other holds a run already; choose another folder (--out)"),
 ]
 
 

@@ -253,7 +253,7 @@ def test_diagnostics_are_plotted_a_panel_for_each_kind(tmp_path, drawn):
     assert made.get_suptitle() == "the title"
     assert [a.get_title() for a in used] == [
         *["gradient length", "share of right answers of D", "objective and penalties, absolute"],
-        *["modes with a high-quality sample", "metrics"],
+        *["number of modes with a high-quality sample", "metrics"],
     ]
     lengths = curves(used[0])
     assert list(lengths) == ["D", "G"] and used[0].get_yscale() == "log"

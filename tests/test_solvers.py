@@ -188,7 +188,7 @@ def test_unrolled_on_the_bilinear_game_is_the_map_derived_by_hand(leader, eta, i
     For leader y: x⁽ᵏ⁾ = x − k·lr·y, y minimises −x·y + k·lr·y², with slope −x + 2·k·lr·y. The follower does not look.
     """
     game = Bilinear(*stream(start, "start").standard_normal(2))
-    solver = Unrolled(optimizers(game, lr=eta), steps, lr=inner, leader=leader, follower="xy".replace(leader, ""))
+    solver = Unrolled(optimizers(game, lr=eta), steps, lr=inner, leader=leader)
     brake = 2 * steps * inner
     slopes = np.array([[brake, 1], [-1, 0]] if leader == "x" else [[0, 1], [-1, brake]])
     w = point(game)
@@ -378,17 +378,17 @@ def test_trajectories_of_the_proximal_point(case, lr):
 def test_trajectories_of_unrolled(case, steps, lr, swap):
     game, m = case
     leader, follower = "ba" if swap else "ab"
-    solver = Unrolled(in_order(game, m), steps, lr, leader, follower)
+    solver = Unrolled(in_order(game, m), steps, lr, leader)
     agrees(game, m, solver, partial(unrolled, leader=leader, follower=follower, steps=steps, lr=lr))
 
 
 def test_unrolled_takes_the_followers_learning_rate_by_default():
     game = Bilinear(1.0, 2.0)
-    solver = Unrolled({"x": SGD([game.x], lr=0.1), "y": SGD([game.y], lr=0.3)}, steps=2, leader="x", follower="y")
+    solver = Unrolled({"x": SGD([game.x], lr=0.1), "y": SGD([game.y], lr=0.3)}, steps=2, leader="x")
     solver.step(game, 0)
     assert_allclose(game.x.item(), 1 - 0.1 * (2 + 2 * 2 * 0.3 * 1), rtol=1e-12)
     game = Bilinear(1.0, 2.0)
-    Unrolled(optimizers(game, lr=0.1), leader="x", follower="y").step(game, 0)
+    Unrolled(optimizers(game, lr=0.1), leader="x").step(game, 0)
     assert_allclose(game.x.item(), 1 - 0.1 * (2 + 2 * 5 * 0.1 * 1), rtol=1e-12)  # Metz et al.: 5 steps
 
 
@@ -600,7 +600,12 @@ def test_unrolled_by_no_steps_is_simultaneous_bit_for_bit(optimizer):
     for make, settings in (
         (small_gan, {}),
         (lambda: QuadraticGame({p: np.arange(9.0).reshape(3, 3) for p in "GD"}, {"D": 1.0, "G": [2.0, 3.0]}), {}),
-        (lambda: Bilinear(1.0, 2.0), {"leader": "x", "follower": "y"}),
+        (
+            lambda: Bilinear(1.0, 2.0),
+            {
+                "leader": "x",
+            },
+        ),
     ):
         one, other = make(), make()
         solvers = (
@@ -832,14 +837,19 @@ def test_parameters_that_no_optimiser_holds_stay(name):
 def test_solvers_refuse_what_cannot_be():
     game = small_gan()
     for make in (Simultaneous, Alternating, ExtraGradient, Optimistic, PastExtraGradient, Consensus, SGA):
-        with pytest.raises(ValueError, match="got no optimisers"):
+        with pytest.raises(ValueError, match=r"takes \{player: optimiser\}, one at least; got \{\}"):
             make({})
+        with pytest.raises(ValueError, match="'D' needs an optimiser, got list; make one of its parameters"):
+            make(game.players)
+        swapped = make({"D": SGD(game.players["G"]), "G": SGD(game.players["D"])})
+        with pytest.raises(ValueError, match="the optimiser of 'D' holds other Tensors than game.players"):
+            swapped.step(game, 0)
         stranger = make({"Z": SGD(game.players["D"])})
         start = everything(game)
         with pytest.raises(ValueError, match=r"unknown players \['Z'\]; the game has \['D', 'G'\]"):
             stranger.step(game, 0)
         assert everything(game) == start
-    with pytest.raises(ValueError, match="optimisers for 'G' and 'D' needed"):
+    with pytest.raises(ValueError, match="optimisers for the leader 'G' and one other needed, got 'D'"):
         Unrolled({"D": SGD(game.players["D"])})
     with pytest.raises(ValueError, match="steps must be at least 0"):
         Unrolled(optimizers(game), steps=-1)

@@ -250,7 +250,8 @@ def test_the_dirac_gan_is_a_gan():
     other = DiracGAN(regularizers=[R1(3.0), WeightClipping(0.25)])
     other.load_state_dict(state)
     assert_array_equal(point(other), point(game))
-    trajectory = play(DiracGAN("wasserstein"), Simultaneous({p: SGD(ps) for p, ps in game.players.items()}), 2)
+    game = DiracGAN("wasserstein")
+    trajectory = play(game, Simultaneous({p: SGD(ps) for p, ps in game.players.items()}), 2)
     assert set(trajectory.columns) == {"step", "loss/D", "loss/G", "D(real)", "D(fake)"}
 
 

@@ -70,7 +70,7 @@ def judged(game, solver, steps, every=5, **settings):
 
 # ---- games that turn -------------------------------------------------------------------------------------------------
 
-LINE = r"{}: a turn takes about (\d+) rounds(?: and (?:grows|shrinks to) ([\d.]+(?:e[+-]\d+)?)(?:-fold| of it))?"
+LINE = r"{}: a turn takes about (\d+) rounds(?:, each (?:grows|leaves) ([\d.]+(?:e[+-]\d+)?)(?:-fold| of it))?"
 
 
 def read(line, kind):

@@ -96,7 +96,7 @@ def spectrum(game, k=None, batch=None, which="LM", dense=300):
     All of them, from the dense matrix, for games of up to ``dense`` parameters (unless k is given); else the k (default
     6) that ARPACK's Arnoldi iteration finds first: of largest modulus, ``which="LM"``, real part, ``"LR"``, or
     imaginary part, ``"LI"`` (Berard et al. 2020, § 4). It multiplies with Jᵀ, which has the eigenvalues of J and costs
-    half.
+    half. Conjugate pairs are kept together, so there may be one more.
 
     Negative real parts: the point attracts under small simultaneous steps. Imaginary parts: rotation, and steps must
     be small: |1 + ηλ| < 1. (Papers that write the gradient itself as the field have all signs the other way round.)
@@ -114,6 +114,8 @@ def spectrum(game, k=None, batch=None, which="LM", dense=300):
             values = np.linalg.eigvals(np.array([transposed(e) for e in np.eye(J.size)]))
         else:
             values = _arnoldi(transposed, J.size, 6 if k is None else k, which)
+    missing = [v.conj() for v in values if v.imag and not np.isclose(values, v.conj(), rtol=1e-6).any()]
+    values = np.concatenate([values, missing])  # Arnoldi may have stopped between the two of a conjugate pair
     return values[np.lexsort((-values.imag, -values.real))].astype(np.complex128)
 
 
@@ -147,9 +149,11 @@ def path_angle(game, start, end, points=100, low=-0.1, high=1.1, batch=None):
     start, end: points (n,), of `position`. The end of a successful training attracts if the cosine changes its sign
     there, from + (towards it) to −; a bump there (the field crosses the line, and v is not small) means rotation.
     """
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    start, end, n = np.asarray(start, np.float64), np.asarray(end, np.float64), sum(p.size for p in parameters(game))
     if start.shape != end.shape or not (length := np.linalg.norm(end - start)) > 0:
         raise ValueError(f"path_angle: needs two different points of one shape, got {start.shape} and {end.shape}")
+    if start.shape != (n,):
+        raise ValueError(f"path_angle: the game has {n} numbers, the points have shape {start.shape}")
     alpha, cosine, norm = np.linspace(low, high, points), [], []
     with undisturbed(game):
         batch = game.batch(FAR) if batch is None else batch

@@ -11,7 +11,8 @@ from ..errors import ShapeError
 
 
 class Game:
-    """players: {name: list of parameters}. Subclasses define ``losses`` and, for what is random in them, ``batch``.
+    """Subclasses set ``players`` in ``__init__``, {name: list of parameters} (a module's, or made by ``mg.tensor(…,
+    requires_grad=True, name=…)``), and define ``losses`` and, for what is random in them, ``batch``.
 
     Within a round, losses are functions of the parameters and the batch only: a solver may evaluate them as often as it
     likes. What a game changes by itself between rounds, it changes in ``after_round``.
@@ -29,11 +30,14 @@ class Game:
 
     def losses(self, batch):
         """{player: its loss, a scalar Tensor} at the present parameters, each differentiable by all of them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no losses(self, batch)")
 
     def loss(self, player, batch):
         """One player's loss. Override it where that is cheaper than all of `losses`."""
-        return self.losses(batch)[player]
+        losses = self.losses(batch)
+        if player not in losses:
+            raise ValueError(f"{type(self).__name__}.losses gives {sorted(losses)}, not {player!r}")
+        return losses[player]
 
     def constrain(self, player):
         """Move the player's parameters back to where they may be. Solvers call it after each move."""

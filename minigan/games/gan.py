@@ -1,5 +1,6 @@
 """The game of a generator against a discriminator: networks, data, an objective and regularisers, put together."""
 
+import warnings
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from .. import backend
 from ..autodiff.modes import no_grad
 from ..autodiff.tensor import Tensor
 from ..backend.random import stream
-from ..objectives import get
+from ..nn import SpectralNorm
+from ..objectives import Regularizer, get, regularizer
 from ..objectives.penalties import refuse_coupling
 from ..ops import mean, sigmoid
 from .game import Game
@@ -43,9 +45,9 @@ class GAN(Game):
     """The game of a generator ``"G"`` against a discriminator ``"D"``.
 
     generator: Module, z (n, latent_dim) → samples. discriminator: Module, samples → logits. objective: a name or an
-    `Objective`. regularizers: of either player. data: `data.Batches` whose batch is an array of samples.
-    instance_noise: standard deviation of Gaussian noise added to all that D sees, real and generated (Sønderby et al.
-    2017), or a function of the rounds played (`optim.linear_decay`).
+    `Objective`. regularizers: names or objects, of either player. data: `data.Batches` whose batch is an array of
+    samples. instance_noise: standard deviation of Gaussian noise added to all that D sees, real and generated (Sønderby
+    et al. 2017), or a function of the rounds played (`optim.linear_decay`).
 
     All randomness is keyed by (seed, number); latents and batches take the dtype and device of the generator's weights.
     """
@@ -61,9 +63,17 @@ class GAN(Game):
         instance_noise=0.0,
         seed=0,
     ):
+        if generator is discriminator:
+            raise ValueError("GAN: generator and discriminator are the same module; each player needs its own")
+        if not hasattr(data, "at"):
+            raise ValueError(f"GAN: data must be Batches(array, batch_size, seed), got {type(data).__name__}")
         self.G, self.D = generator.named("G"), discriminator.named("D")
         self.networks = {"D": self.D, "G": self.G}
-        self.objective, self.regularizers = get(objective), tuple(regularizers)
+        self.objective = get(objective)
+        self.regularizers = tuple(regularizer(r) if isinstance(r, str) else r for r in regularizers)
+        for r in self.regularizers:
+            if not isinstance(r, Regularizer) or r.player not in self.networks:
+                raise ValueError(f"GAN: regularizers are names or objects like R1(gamma=1.0), of D or G; got {r!r}")
         names = [(r.player, r.name) for r in self.regularizers]
         if len(set(names)) < len(names):
             raise ValueError(f"a regulariser is listed twice for one player: {', '.join(map('/'.join, names))}")
@@ -72,8 +82,18 @@ class GAN(Game):
         self.terms, self.logits, self.rounds = {"D": {}, "G": {}}, {}, 0
         if any(r.differentiates_input for r in self.regularizers):
             refuse_coupling(self.D)
+        self._warn_without_lipschitz()
         if not backend.is_array(first := data.at(0)):
             raise ValueError(f"a GAN's batches are arrays of samples, got {type(first).__name__}: pass mnist().images")
+
+    def _warn_without_lipschitz(self):
+        spectral = any(isinstance(m, SpectralNorm) for _, m in self.D.named_modules())
+        if self.objective.needs_lipschitz and not spectral and not any(r.player == "D" for r in self.regularizers):
+            warnings.warn(
+                f"{self.objective!r} without a constraint on the critic: its loss has no minimum, the outputs grow "
+                "without bound. Add GradientPenalty(), LipschitzPenalty() or WeightClipping(), or nn.spectral_norm(D)",
+                stacklevel=3,
+            )
 
     # ---- what is drawn --------------------------------------------------------------------------------------------
 

@@ -30,10 +30,12 @@ def check_finite(game, player, loss, batch, step):
     if not problems:  # a sum of finite numbers overflowed: large, but not yet broken
         return
     lines = [f"step {step + 1}: player {player!r} cannot move, its numbers are not finite", *problems]
-    lines += [f"the batch itself: {name} holds NaN or infinity" for name in _bad_inputs(batch)]
     late = library is not backend.get("cpu")
+    bad = _bad_inputs(batch)
+    lines += [f"the batch itself: {name} holds NaN or infinity" for name in bad]
     where = f"noticed up to {PATIENCE} rounds late, go back to a checkpoint" if late else "the player stays where it is"
-    lines += [f"{where}; lower the learning rate, or look at the first line above"]
+    fix = "look at the data" if bad else "lower the learning rate, or find the logarithm or root that allows it"
+    lines += [f"{where}; {fix}"]
     raise NonFiniteError("\n    ".join(lines))
 
 

@@ -45,8 +45,9 @@ class Run:
         """
         path = Path(path) if path else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         if (path / "config.json").exists():
-            what = f"{path} holds a run already; choose another --out"
-            raise RunError(f"{what} (if it was interrupted, python -m minigan resume {path} goes on with it)")
+            what = f"{path} holds a run already; choose another folder (--out)"
+            resumable = (path / CHECKPOINT).exists()
+            raise RunError(what + (f", or go on with it: python -m minigan resume {path}" if resumable else ""))
         try:
             (path / "samples").mkdir(parents=True, exist_ok=True)
             _write(path / "config.json", json.dumps(config, indent=2).encode())
@@ -162,7 +163,7 @@ class Run:
         path = self.path / PREVIOUS
         if previous or not path.exists():
             return ""
-        return f". The one before is {_describe(path)}: python -m minigan resume {self.path} --previous"
+        return f". The one before is {_describe(path)}; --previous goes back to it: resume {self.path} --previous"
 
     def _forget_after(self, step):
         kept = self.records(last=step)

@@ -86,6 +86,8 @@ class Diagnostics(Callback):
     """
 
     def __init__(self, every=20, modes=None, layers=False, samples=512):
+        if modes is not None and (len(modes) != 2 or np.ndim(modes[1]) != 0):
+            raise ValueError("Diagnostics: modes is (centres (K, d), standard deviation), like (ring_modes(), 0.01)")
         self.every, self.modes, self.layers, self.samples = every, modes, layers, samples
         self.path, self.history, self.coverage = Path(), [], None
 
@@ -175,6 +177,6 @@ def verdict(history, path=None, modes=None):
         rounds, growth = turning
         turn = f"a turn takes about {rounds:.0f} rounds"
         if growth > 1.05:
-            return f"spiralling outwards: {turn} and grows {growth:.3g}-fold"
-        return f"rotating: {turn}" if growth > 0.95 else f"spiralling inwards: {turn} and shrinks to {growth:.3g} of it"
+            return f"spiralling outwards: {turn}, each grows {growth:.3g}-fold"
+        return f"rotating: {turn}" if growth > 0.95 else f"spiralling inwards: {turn}, each leaves {growth:.3g} of it"
     return "nothing conspicuous"

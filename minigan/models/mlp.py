@@ -5,12 +5,15 @@ import numpy as np
 from .. import backend
 from ..backend.random import stream
 from ..nn import BatchNorm, Dense, LeakyReLU, Sequential
+from ..nn.init import he, initialize
 
 
-def mlp(*sizes, activation=LeakyReLU, batch_norm=False, name=None):
+def mlp(*sizes, activation=LeakyReLU, batch_norm=False, name=None, seed=None):
     """Dense layers of the given sizes, ``activation()`` between them, after batch norm if wanted: ``mlp(2, 128, 1)``.
 
-    Raises ``ValueError`` for fewer than two sizes.
+    seed: draws the weights (He et al. 2015) from streams of (seed, parameter's name); without one they come from the
+    process's next default streams: each run of a program gives the same, each call others. Raises ``ValueError`` for
+    fewer than two sizes.
     """
     if len(sizes) < 2:
         raise ValueError(f"mlp needs at least an input and an output size, got {sizes}")
@@ -18,7 +21,8 @@ def mlp(*sizes, activation=LeakyReLU, batch_norm=False, name=None):
     for inputs, outputs in zip(sizes[:-2], sizes[1:-1]):
         layers += [Dense(inputs, outputs, bias=not batch_norm)]
         layers += [BatchNorm(outputs), activation()] if batch_norm else [activation()]
-    return Sequential(*layers, Dense(*sizes[-2:]), name=name)
+    net = Sequential(*layers, Dense(*sizes[-2:]), name=name)
+    return net if seed is None else initialize(net, he, seed)
 
 
 def spread(net, seed=0):

@@ -17,6 +17,7 @@ class Objective:
       differences of outputs mean something.
     * ``sign``: +1 where real samples get the larger outputs, −1 where D gives energies.
     * ``probabilities``: are outputs shown through σ, as probabilities of "real"?
+    * ``needs_lipschitz``: is D's loss without a minimum unless something keeps D Lipschitz?
     * ``reconstruction``: the power of the error |x − A(x)| whose mean D gives, where D is an auto-encoder; else None.
 
     An objective that changes from round to round (BEGAN) does so in ``after_round`` alone, never inside a loss: within
@@ -28,15 +29,16 @@ class Objective:
     threshold = 0.0
     sign = 1
     probabilities = False
+    needs_lipschitz = False
     reconstruction = None
 
     def discriminator_loss(self, real, fake):
         """real, fake: outputs D(x), D(G(z)) of any shape → the discriminator's loss, a scalar to minimise."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no discriminator_loss(self, real, fake)")
 
     def generator_loss(self, fake, real=None):
         """fake: D(G(z)) of any shape → the generator's loss, a scalar to minimise."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no generator_loss(self, fake, real=None)")
 
     def equilibrium(self):
         """{column of a run's log: its value where p = q and D is optimal}, as far as that is one number."""

@@ -14,6 +14,7 @@ class Wasserstein(Objective):
 
     zero_sum = True
     threshold = None
+    needs_lipschitz = True
 
     def equilibrium(self):
         """0 for D. What G pays is open: where p = q, any constant is an optimal critic."""

@@ -53,8 +53,8 @@ PANELS = (  # title, columns by their beginning, logarithmic
     ("share of right answers of D", "diagnostics/accuracy/", False),
     ("samples' spread / data's", "diagnostics/variety", False),
     ("objective and penalties, absolute", ("diagnostics/objective/", "diagnostics/penalty/"), True),
-    ("modes with a high-quality sample", "diagnostics/modes", False),
-    ("high-quality samples", "diagnostics/high quality", False),
+    ("number of modes with a high-quality sample", "diagnostics/modes", False),
+    ("share of high-quality samples", "diagnostics/high quality", False),
     ("metrics", "metric/", False),
 )
 
@@ -77,6 +77,8 @@ def plot_diagnostics(records, path, title=""):
             axis.plot(*zip(*pairs), ".-", markersize=3, linewidth=1.2, label=short)
         if log and all(r[n] > 0 for n in columns for r in records if n in r):
             axis.set_yscale("log")
+        elif not log:
+            axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
         axis.set(title=label, xlabel="step")
         axis.grid(alpha=0.3)
         if len(columns) > 1:

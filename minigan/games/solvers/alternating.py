@@ -16,6 +16,8 @@ class Alternating(Solver):
 
     def __init__(self, optimizers, moves=None):
         super().__init__(optimizers)
+        if not isinstance(moves or {}, dict):
+            raise ValueError(f"Alternating: moves is {{player: how many steps}}, like {{'D': 5}}; got {moves!r}")
         self.moves = dict.fromkeys(optimizers, 1) | (moves or {})
         unknown = set(self.moves) - set(optimizers)
         if unknown:

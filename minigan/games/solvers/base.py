@@ -1,6 +1,7 @@
 """What a solver is: a way for all players of a game to move, by the optimisers of `minigan.optim`."""
 
 from ...autodiff.engine import grad
+from ...optim import Optimizer
 from ..guard import check_finite
 from ..state import join_states, split_state
 
@@ -12,9 +13,14 @@ class Solver:
     """
 
     def __init__(self, optimizers):
+        own = type(self).__name__
+        if not isinstance(optimizers, dict) or not optimizers:
+            raise ValueError(f"{own} takes {{player: optimiser}}, one at least; got {optimizers!r}")
+        for player, optimizer in optimizers.items():
+            if not isinstance(optimizer, Optimizer):
+                fix = "make one of its parameters, like SGD(params, lr=0.1)"
+                raise ValueError(f"{own}: {player!r} needs an optimiser, got {type(optimizer).__name__}; {fix}")
         self.optimizers = dict(optimizers)
-        if not self.optimizers:
-            raise ValueError(f"{type(self).__name__} got no optimisers: pass {{player: optimiser}}")
         self.number = 0
 
     def step(self, game, step):
@@ -23,17 +29,25 @@ class Solver:
         Raises ``ValueError`` when there is an optimiser for a player that the game does not have, and `NonFiniteError`
         when a loss or gradient is not finite; the player concerned then stays where it last was.
         """
-        unknown = set(self.optimizers) - set(game.players)
-        if unknown:
-            raise ValueError(f"optimisers for unknown players {sorted(unknown)}; the game has {sorted(game.players)}")
+        self._check(game)
         self.number = step
         losses = self.round(game, step)
         game.after_round()
         return losses
 
+    def _check(self, game):
+        """Refuse a game whose players' parameters are not those that the optimisers hold: nothing would be trained."""
+        unknown = set(self.optimizers) - set(game.players)
+        if unknown:
+            raise ValueError(f"optimisers for unknown players {sorted(unknown)}; the game has {sorted(game.players)}")
+        for player, optimizer in self.optimizers.items():
+            if not set(optimizer.params) <= set(game.players[player]):
+                what = f"the optimiser of {player!r} holds other Tensors than game.players[{player!r}]"
+                raise ValueError(f"{type(self).__name__}: {what} (another game's, or another player's?)")
+
     def round(self, game, step):
         """What the players do in one round. Subclasses define it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no round(self, game, step)")
 
     # ---- pieces that solvers are made of --------------------------------------------------------------------------
 

@@ -9,19 +9,22 @@ from .base import Solver
 class Unrolled(Solver):
     """Unrolled GANs (Metz et al. 2017, eqs. 6–9): one player minimises its loss after k further steps of the other.
 
-    ``leader`` G minimises ℓ_G(θ_G, θ_Dᵏ(θ_D, θ_G)), where θ_Dⁱ⁺¹ = θ_Dⁱ − lr·∇ℓ_D(θ_G, θ_Dⁱ) are k = ``steps`` gradient
-    steps of ``follower`` D, and differentiates through them: through how D would react. The follower itself takes an
-    ordinary step of its optimiser, whose learning rate is also the default for ``lr``. Both move from the same point,
-    on the same batch. With steps = 0 this is `Simultaneous`.
+    The ``leader`` G minimises ℓ_G(θ_G, θ_Dᵏ(θ_D, θ_G)), where θ_Dⁱ⁺¹ = θ_Dⁱ − lr·∇ℓ_D(θ_G, θ_Dⁱ) are k = ``steps``
+    gradient steps of the other player D, and differentiates through them: through how D would react. That follower
+    itself takes an ordinary step of its optimiser, whose learning rate is also the default for ``lr``. Both move from
+    the same point, on the same batch. With steps = 0 this is `Simultaneous`. On min max xy with learning rates η the
+    modulus is √(1 − (2k − 1)η²), while the eigenvalues are complex.
     """
 
-    def __init__(self, optimizers, steps=5, lr=None, leader="G", follower="D"):
+    def __init__(self, optimizers, steps=5, lr=None, leader="G"):
         super().__init__(optimizers)
-        if set(self.optimizers) != {leader, follower}:
-            raise ValueError(f"Unrolled: optimisers for {leader!r} and {follower!r} needed, got {sorted(optimizers)}")
+        others = [player for player in self.optimizers if player != leader]
+        if leader not in self.optimizers or len(others) != 1:
+            players = ", ".join(map(repr, self.optimizers))
+            raise ValueError(f"Unrolled: optimisers for the leader {leader!r} and one other needed, got {players}")
         if steps < 0:
             raise ValueError(f"Unrolled: steps must be at least 0, got {steps}")
-        self.steps, self.lr, self.leader, self.follower = steps, lr, leader, follower
+        self.steps, self.lr, self.leader, self.follower = steps, lr, leader, others[0]
 
     def round(self, game, step):
         """The follower's gradient, the leader's through the unrolled steps, both moves."""
