@@ -2,12 +2,13 @@
 
 Generator and discriminator, data, optimiser, seed and number of steps are the same; only what the two players minimise
 changes (Wasserstein gets its gradient penalty; EBGAN and BEGAN need a discriminator that reconstructs, built of the
-same convolutions). After so few steps the digits are rough: what differs is how fast each objective gets there.
+same convolutions, and are not there yet: it must first learn to do that). After so few steps the digits are rough: what
+differs is how fast each objective gets there, and whether it does: the f-GAN of KL, with its exponential, explodes.
 
 Look at objectives.png, one block of samples for each, with the verdict of the diagnostics below its name, and at the
 losses in each run's folder: they cannot be compared with each other, nor do they say how good the samples are.
 
-    python examples/11_mnist_objectives.py                          about four minutes on 2 cores
+    python examples/11_mnist_objectives.py                          about four and a half minutes on 2 cores
     python examples/11_mnist_objectives.py --only hinge f:kl        some of them
     python -m minigan list runs/...                                 the runs inside
 """

@@ -780,3 +780,11 @@ def test_a_script_that_diverges_has_a_status(tmp_path):
         "error: step" in result.stderr and "not finite" in result.stderr and "the run so far is in run" in result.stderr
     )
     assert not (tmp_path / "run" / "digits.png").exists()
+
+
+def test_exploding():
+    """KL's f-GAN at a learning rate that its exponential does not bear; the numbers stay finite for a while."""
+    game = ring_gan(nn.init.initialize(mlp(2, 16, 2, name="G"), nn.init.he, 0), "f:kl")
+    game.D.dense2.bias.assign(np.array([18.0], np.float32))  # the loss holds exp(V − 1)
+    line, watch = judged(game, Alternating(adam(game, 1e-5)), 15)
+    assert re.fullmatch(r"exploding: the gradient of D has length \de\+0[6-9]", line), line

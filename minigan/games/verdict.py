@@ -137,7 +137,8 @@ def verdict(history, path=None, modes=None):
     """The first of these that holds, at the end of ``history`` (a list of what `Diagnostics` found at each look):
 
     the discriminator is saturated, the generator's samples have collapsed (onto some modes, or onto a point) or are
-    blurred, a penalty drowns the objective, the players rotate or spiral, the game is at rest, or nothing conspicuous.
+    blurred, a penalty drowns the objective, the game is at rest, the players spiral or rotate, a gradient explodes, or
+    nothing conspicuous.
 
     A mode counts as visited when it is nearest to a tenth of its fair share of the samples, near or not.
     """
@@ -151,10 +152,9 @@ def verdict(history, path=None, modes=None):
         return values[(len(values) - 1) // 2] if values else None  # the (lower) median
 
     g, peak = recent("gradient/G"), max((h.get("gradient/G", 0.0) for h in history), default=0.0)
-    if (recent("accuracy/D") or 0) > 0.98 and g is not None and g <= max(1e-3 * peak, 1e-6):
-        return (
-            f"discriminator saturated: it is right in {recent('accuracy/D'):.0%} of cases, generator gradient {g:.0e}"
-        )
+    right = recent("accuracy/D") or 0.0
+    if right > 0.98 and g is not None and g <= max(1e-3 * peak, 1e-6):
+        return f"discriminator saturated: it is right in {right:.0%} of cases, generator gradient {g:.0e}"
     visited, quality = recent("visited modes"), recent("high quality")
     if modes and visited is not None and visited < modes:
         return f"{'collapsed to' if visited <= modes / 2 else 'covers only'} {visited:.0f} of {modes} modes"
@@ -179,4 +179,7 @@ def verdict(history, path=None, modes=None):
         if growth > 1.05:
             return f"spiralling outwards: {turn}, each grows {growth:.3g}-fold"
         return f"rotating: {turn}" if growth > 0.95 else f"spiralling inwards: {turn}, each leaves {growth:.3g} of it"
+    for name in last:
+        if name.startswith("gradient/") and recent(name) > 1e6:
+            return f"exploding: the gradient of {name.partition('/')[2]} has length {recent(name):.0e}"
     return "nothing conspicuous"

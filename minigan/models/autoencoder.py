@@ -1,7 +1,7 @@
 """Auto-encoders, and discriminators made of them for EBGAN and BEGAN: energies, low where x is reconstructed well."""
 
 from ..nn import Conv, ConvTranspose, Dense, Flatten, LeakyReLU, Module, Reshape, Sequential, Tanh
-from ..nn.init import dcgan, initialize
+from ..nn.init import he, initialize
 from ..ops import abs, mean, reshape, square
 
 
@@ -34,7 +34,8 @@ def mlp_autoencoder(features, width=128, code=2, name=None):
 def dcgan_autoencoder(channels=64, code=64, seed=0):
     """Images (n, 28, 28, 1) → code (n, code) → images in (−1, 1), with the convolutions of the DCGAN's networks.
 
-    No batch norm: an energy is of one sample. The code is layer ``encoder``.
+    No batch norm, since an energy is of one sample; hence He's initial weights, with which the signal comes through.
+    The code is layer ``encoder``.
     """
     wide = 2 * channels
     encoder = Sequential(
@@ -54,4 +55,4 @@ def dcgan_autoencoder(channels=64, code=64, seed=0):
         ConvTranspose(channels, 1, 4, stride=2, padding=1),  # 14 → 28
         Tanh(),
     )
-    return initialize(Sequential(encoder=encoder, decoder=decoder, name="D"), dcgan, seed)
+    return initialize(Sequential(encoder=encoder, decoder=decoder, name="D"), he, seed)
