@@ -1,4 +1,4 @@
-"""Solvers: ways for the players of any game to move, each wrapping one optimiser per player.
+"""Solvers: ways for the players of any game to move; all but `Proximal` wrap one optimiser per player.
 
 on min max xy with learning rate η = 0.5, the distance from the equilibrium is multiplied each round by
 
