@@ -167,6 +167,18 @@ def _optimizer(params, steps, name, lr=2e-4, decay=None, **settings):
     return _choice("optimizer", {"name": name, **settings}, OPTIMIZERS, params, lr)
 
 
+def _optimizers(game, config):
+    """{player: its optimiser}, schedules ending with the configured steps."""
+    chosen, made = config["optimizers"], {}
+    if not isinstance(chosen, dict) or set(chosen) != set(game.players):
+        raise ValueError(f"optimizers: one for D and one for G, like {DEFAULTS['optimizers']}, got {chosen}")
+    for player, spec in chosen.items():
+        name, settings = _split(spec)
+        steps = config["steps"] * _moves(config["solver"], player)
+        made[player] = _optimizer(game.players[player], steps, name or "adam", **settings)
+    return made
+
+
 def _moves(solver, player):
     """How many steps the player's optimiser takes in a round: what schedules count."""
     name, settings = _split(solver)
@@ -191,9 +203,8 @@ class Experiment:
     def __init__(self, config):
         unknown = set(config) - set(DEFAULTS) - set(LABELS)
         if unknown:
-            raise ValueError(
-                f"unknown in a configuration: {', '.join(sorted(unknown))}; known are {', '.join(DEFAULTS)}"
-            )
+            unknown, known = ", ".join(sorted(unknown)), ", ".join(DEFAULTS)
+            raise ValueError(f"unknown in a configuration: {unknown}; known are {known}")
         self.config = config = copy.deepcopy(DEFAULTS | config)
         for name in ("steps", "batch_size", "latent_dim", "checkpoint_every"):
             if not isinstance(config[name], int) or config[name] < 1:
@@ -220,13 +231,7 @@ class Experiment:
             _choice("instance_noise", noise, DECAYS) if isinstance(noise, dict) else noise,
             seed,
         )
-        chosen, optimizers = config["optimizers"], {}
-        if not isinstance(chosen, dict) or set(chosen) != set(self.game.players):
-            raise ValueError(f"optimizers: one for D and one for G, like {DEFAULTS['optimizers']}, got {chosen}")
-        for player, spec in chosen.items():
-            steps = config["steps"] * _moves(config["solver"], player)
-            name, settings = _split(spec)
-            optimizers[player] = _optimizer(self.game.players[player], steps, name or "adam", **settings)
+        optimizers = _optimizers(self.game, config)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
