@@ -250,7 +250,8 @@ class Experiment:
     def train(self, run, steps=None, start=0, callbacks=(), pictures=10):
         """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at
         the end draw the run's pictures. callbacks: further ones, called before the log. pictures: how many of the
-        samples to take on the way. Returns the `Trajectory`, with the diagnostics' verdict.
+        samples to take on the way. Returns the `Trajectory`, with the diagnostics' verdict. Raises ``ValueError``
+        where a learning rate has decayed to 0, and `NonFiniteError`.
         """
         steps, planned = steps or self.config["steps"], self.config["steps"]
         if resting := [player for player, o in self.solver.optimizers.items() if o.rate == 0]:

@@ -50,6 +50,10 @@ class GAN(Game):
     et al. 2017), or a function of the rounds played (`optim.linear_decay`).
 
     All randomness is keyed by (seed, number); latents and batches take the dtype and device of the generator's weights.
+
+    Raises ``ValueError`` for one module in both roles, data without batches of arrays, what is no regulariser or listed
+    twice, and batch norm in a discriminator whose input is differentiated. Warns where nothing keeps a Wasserstein
+    critic Lipschitz.
     """
 
     def __init__(

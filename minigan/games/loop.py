@@ -44,7 +44,7 @@ class Moment:
 
 
 class Trajectory:
-    """What a play has left behind, names → columns: a float per round, 8 bytes each; NaN where it was not measured.
+    """What a play has left behind: ``columns`` by name, a float per round, 8 bytes each; NaN where it was not measured.
 
     ``interrupted``: by Ctrl-C. ``stopped``: by a callback, its reason; else None. ``verdict``: what whoever watched the
     play had to say at the end.
@@ -69,9 +69,6 @@ class Trajectory:
         if name not in self.columns:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
         return list(self.columns[name])
-
-    def __iter__(self):
-        return iter(self.columns)
 
     def __len__(self):
         return self.rounds

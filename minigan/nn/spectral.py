@@ -109,6 +109,7 @@ def spectral_norm(network, iterations=1, eps=1e-12):
         network.named(network.path)  # those already taken into a wrapper have lost their names
         raise
     for _, parent in modules:
-        for name, child in list(parent._children.items()):  # every child, in order: one set alone would move to the end
-            setattr(parent, name, wrapped.get(child, child))
+        for name, child in list(parent._children.items()):
+            if child in wrapped:
+                setattr(parent, name, wrapped[child])
     return network

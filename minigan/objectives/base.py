@@ -6,7 +6,26 @@ import math
 import numpy as np
 
 
-class Objective:
+class Part:
+    """What objectives and regularisers share: a state, empty unless ``after_round`` changes something, and a repr."""
+
+    def state_dict(self):
+        """{name: NumPy array} of what `after_round` changes."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take over a `state_dict`. Raises ``ValueError`` when it is another part's."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has no state, got {', '.join(sorted(state))}")
+
+    def __repr__(self):
+        """What it was made with: ``EBGAN(margin=2.0)``."""
+        settings = inspect.signature(type(self)).parameters
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in settings if hasattr(self, name))
+        return f"{type(self).__name__}({shown})"
+
+
+class Objective(Part):
     """A GAN's pair of losses, on logits D(x) (never probabilities). Subclasses define the two methods.
 
     Attributes that say how to read the game; none changes the losses:
@@ -55,22 +74,3 @@ class Objective:
     def readings(self):
         """{name: 0-d array} of the objective's own state, for the log."""
         return {}
-
-    def state_dict(self):
-        """{name: NumPy array} of what `after_round` changes."""
-        return {}
-
-    def load_state_dict(self, state):
-        """Take over a `state_dict`. Raises ``ValueError`` when it is another objective's."""
-        if state:
-            raise ValueError(f"{type(self).__name__} has no state, got {', '.join(sorted(state))}")
-
-    def __repr__(self):
-        return settings_in_words(self)
-
-
-def settings_in_words(part):
-    """What an objective or regulariser was made with: ``EBGAN(margin=2.0)``. Its state is not shown."""
-    settings = inspect.signature(type(part)).parameters
-    shown = ", ".join(f"{name}={getattr(part, name)!r}" for name in settings if hasattr(part, name))
-    return f"{type(part).__name__}({shown})"

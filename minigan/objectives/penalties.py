@@ -115,10 +115,6 @@ def dragan(critic, real, noise, scale=0.5, target=1.0):
     return mean(square(norm(input_gradient(critic, Tensor(around)), axis=1) - target))
 
 
-def _flat(x):
-    return reshape(x, x.shape[0], math.prod(x.shape[1:]))
-
-
 # ---- penalties on weights and features -------------------------------------------------------------------------------
 
 
@@ -145,9 +141,10 @@ def feature_matching(real_features, fake_features):
 
 def pulling_away(codes):
     """Mean squared cosine between the codes (n, …) of different samples (Zhao et al. 2017, eq. 4: EBGAN-PT)."""
-    s, n = _flat(codes), codes.shape[0]
+    n = codes.shape[0]
     if n < 2:
         raise ShapeError(f"pulling_away compares samples with each other; it needs at least 2, got {n}")
+    s = reshape(codes, n, math.prod(codes.shape[1:]))
     unit = s / (norm(s, axis=1, keepdims=True) + 1e-12)
     cosines = square(matmul(unit, transpose(unit)))
     return (total(cosines) - total(square(total(square(unit), axis=1)))) / (n * (n - 1))

@@ -9,7 +9,7 @@ from .. import backend
 from ..errors import ShapeError
 from ..ops import square
 from ..ops import sum as total
-from .base import settings_in_words
+from .base import Part
 from .penalties import (
     dragan,
     feature_matching,
@@ -23,7 +23,7 @@ from .penalties import (
 )
 
 
-class Regularizer:
+class Regularizer(Part):
     """A further term of one player's loss, a constraint on its parameters, or both. Subclasses override what they are.
 
     ``name``: of its term in the log. ``player``: whose. ``uses_real``: does the penalty look at real samples?
@@ -51,18 +51,6 @@ class Regularizer:
 
     def after_round(self, network):
         """Called once after every round with the player's network."""
-
-    def state_dict(self):
-        """{name: NumPy array} of what `after_round` changes."""
-        return {}
-
-    def load_state_dict(self, state):
-        """Take over a `state_dict`."""
-        if state:
-            raise ValueError(f"{type(self).__name__} has no state, got {', '.join(sorted(state))}")
-
-    def __repr__(self):
-        return settings_in_words(self)
 
 
 class GradientPenalty(Regularizer):

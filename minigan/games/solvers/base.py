@@ -52,11 +52,9 @@ class Solver:
     # ---- pieces that solvers are made of --------------------------------------------------------------------------
 
     def gradient(self, game, player, batch):
-        """Leave the player's gradient in its parameters' ``.grad``. Returns the loss, cut loose."""
+        """Leave the player's gradient, and nobody else's, in its parameters' ``.grad``. Returns the loss, cut loose."""
         loss, params = game.loss(player, batch), self.optimizers[player].params
-        return self.leave(
-            game, player, loss, params, grad(loss, params), batch
-        )  # others' gradients are their own affair
+        return self.leave(game, player, loss, params, grad(loss, params), batch)
 
     def gradients(self, game, batch):
         """`gradient` of all players at the same point. Returns {player: loss}."""
