@@ -8,6 +8,7 @@ import os
 import sys
 
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_inside = {}  # file name → is it of this package?
 
 
 class MiniganError(Exception):
@@ -45,9 +46,14 @@ class GradientError(MiniganError, AssertionError):
 def call_site(depth=1):
     """(code, offset) of the nearest frame outside this package, or of the outermost one."""
     frame = sys._getframe(depth)
-    while frame.f_code.co_filename.startswith(_HOME) and frame.f_back is not None:
+    while True:
+        code = frame.f_code
+        inside = _inside.get(code.co_filename)
+        if inside is None:
+            inside = _inside[code.co_filename] = code.co_filename.startswith(_HOME)
+        if not inside or frame.f_back is None:
+            return code, frame.f_lasti
         frame = frame.f_back
-    return frame.f_code, frame.f_lasti
 
 
 def show_site(site):

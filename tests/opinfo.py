@@ -89,6 +89,12 @@ def _bounds(draw):
 
 
 @st.composite
+def _affine(draw):
+    rows, (n, m) = draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)), draw(st.tuples(*[st.integers(1, 3)] * 2))
+    return tuple(draw(arrays(shape)) for shape in ((*rows, n), (n, m), (m,))), {}
+
+
+@st.composite
 def _deviations(draw):
     (x,), params = draw(reductions(min_side=1))
     reduced = slow._groups(x, params["axis"])[0]
@@ -296,6 +302,7 @@ MOVEMENTS = [
 ]
 LINEAR_ALGEBRA = [
     op("matmul", slow.matmul, st.tuples(matmul_operands(), st.just({})), linear_in=(0, 1)),
+    op("linear", slow.linear, _affine()),
     *[
         op(name, getattr(slow, name), _convolved(name), linear_in=(0, 1))
         for name in ("conv", "conv_transpose", "conv_weight_gradient")

@@ -191,6 +191,14 @@ def take(x, indices, axis=None):
 # ---- matrices and images -----------------------------------------------------------------------------------
 
 
+def linear(x, w, b):
+    """Σ_k x[…, k]·w[k, j] + b[j]."""
+    y = np.zeros((*x.shape[:-1], len(b)))
+    for *rows, j in np.ndindex(y.shape):
+        y[(*rows, j)] = sum(x[(*rows, k)] * w[k, j] for k in range(len(w))) + b[j]
+    return y
+
+
 def matmul(x, y):
     a, b = x.reshape(1, -1) if x.ndim == 1 else x, y.reshape(-1, 1) if y.ndim == 1 else y
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -149,6 +149,7 @@ def _leaky_relu_backward(draw):
 CASES = {
     "gemm": _gemm(),
     "sum_rows": _matrix().map(lambda a: ((a,), ())),
+    "add_row": _matrix().map(lambda a: ((a, a.sum(0)), (0,))),
     "im2col": _im2col(),
     "col2im": _col2im(),
     "scatter_add": _scatter_add(),
@@ -258,6 +259,7 @@ def large_arguments():
     return {
         "gemm": ((normal(rng, 300, 200), normal(rng, 100, 300), True, True), ()),
         "sum_rows": ((x,), ()),
+        "add_row": ((x, gamma), (0,)),
         "im2col": ((normal(rng, 16, 14, 14, 16), *geometry), ()),
         "col2im": ((columns, (16, 14, 14, 16), *geometry), ()),
         "scatter_add": (((1000, 8), rng.integers(0, 1000, 5000), normal(rng, 5000, 8)), ()),

@@ -54,8 +54,8 @@ def backward(output, grad_output=None, retain_graph=False, create_graph=False):
     leaves = [n for n in order if n.tensor is not None and n.tensor() is not None]
     found = _run(roots, order, leaves, create_graph, retain_graph or create_graph)
     pairs = [(leaf.tensor(), g) for leaf, g in zip(leaves, found, strict=True) if g is not None]
-    for (t, _), g in zip(pairs, _own([g for _, g in pairs], roots, create_graph), strict=True):
-        with enable_grad() if create_graph else no_grad():
+    with enable_grad() if create_graph else no_grad():
+        for (t, _), g in zip(pairs, _own([g for _, g in pairs], roots, create_graph), strict=True):
             t.grad = g if t.grad is None else t.grad + g
 
 
@@ -123,7 +123,8 @@ def _run(roots, order, targets, create_graph, retain_graph):
                         cotangents[node] = g
                 if node.op is None:
                     continue
-                _check_alive(node)
+                if node.versions or node.saved is None:
+                    _check_alive(node)
                 if create_graph:
                     state.origin = Origin(node.op, node.scope, node.site, node.origin)
                 _step(node, g, needed, cotangents, owned, create_graph)
@@ -136,17 +137,18 @@ def _run(roots, order, targets, create_graph, retain_graph):
 
 def _step(node, g, needed, cotangents, owned, recorded):
     """Send the cotangent of one node to those of its parents that are needed."""
-    parents = node.parents
-    needs = tuple([p is not None and p in needed for p in parents])
-    for rule, targets in node.op.plan(needs)[0]:
+    parents, op = node.parents, node.op
+    needs = tuple([p in needed for p in parents])  # None, for a constant, is not
+    for rule, targets in op.plan(needs)[0]:
         result = rule(g, node, needs, recorded)
-        for i, part in zip(targets, result if len(targets) > 1 or node.op.variadic else (result,), strict=True):
+        for i, part in zip(targets, result if len(targets) > 1 or op.variadic else (result,), strict=True):
             if needs[i] and part is not None:
-                if part.shape != parents[i].shape:
+                parent = parents[i]
+                if part.shape != parent.shape:
                     part = _unbroadcast(node, i, part)
-                if part.dtype != parents[i].dtype:
-                    _complain(node, i, f"dtype {part.dtype}, expected {parents[i].dtype}")
-                _accumulate(cotangents, owned, parents[i], part, recorded)
+                if part.dtype != parent.dtype:
+                    _complain(node, i, f"dtype {part.dtype}, expected {parent.dtype}")
+                _accumulate(cotangents, owned, parent, part, recorded)
 
 
 def _accumulate(cotangents, owned, node, g, recorded):

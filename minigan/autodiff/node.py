@@ -18,34 +18,34 @@ Origin = namedtuple("Origin", "op scope site origin")  # of a node made by a VJP
 class Node:
     """op, params: what was applied (None for a leaf). parents: one Node or None per array argument.
 
-    saved: {name: array} for the names the VJPs ask for; None once used up. shapes: of the arguments; shape, dtype: of
-    the result. seq: order of creation, which is a topological order. site: the user's call. scope: the layer. origin:
-    the node whose VJP made this one (a chain of n origins: derivative order n + 1). hooks: see `Tensor.hook`. versions:
-    (name, Version, count) of every saved leaf. tensor: a leaf's Tensor, weakly. freed_by: who used it up.
+    saved: {name: array or shape} for the names the VJPs ask for; None once used up. shape, dtype: of the result. seq:
+    order of creation, which is a topological order. site: the user's call. scope: the layer. origin: the node whose VJP
+    made this one (a chain of n origins: derivative order n + 1). hooks: see `Tensor.hook`. versions: (name, Version,
+    count) of every saved leaf. tensor: a leaf's Tensor, weakly. freed_by: who used it up.
     """
 
-    __slots__ = ("op", "params", "parents", "saved", "shapes", "shape", "dtype", "versions", "seq", "site", "scope")
+    __slots__ = ("op", "params", "parents", "saved", "shape", "dtype", "versions", "seq", "site", "scope")
     __slots__ += ("origin", "hooks", "tensor", "freed_by", "__weakref__")
 
-    def __init__(self, op, params, parents, saved, shapes, versions, out):
+    def __init__(self, op, params, parents, saved, versions, out):
         self.op, self.params, self.parents, self.saved = op, params, parents, saved
-        self.shapes, self.versions, self.shape, self.dtype = shapes, versions, out.shape, out.dtype
+        self.versions, self.shape, self.dtype = versions, out.shape, out.dtype
         self.seq = next(_counter)
-        self.site = call_site(3)
+        self.site = call_site(2)
         self.scope, self.origin = state.scope, state.origin
         self.hooks = self.tensor = self.freed_by = None
 
     @classmethod
     def leaf(cls, tensor):
         """The node of a Tensor that nothing made: gradients end here."""
-        node = cls(None, {}, (), {}, (), (), tensor.data)
+        node = cls(None, {}, (), {}, (), tensor.data)
         node.tensor = weakref.ref(tensor)
         return node
 
     @classmethod
     def constant(cls, data):
         """The node of a gradient that turned out not to depend on anything: its own gradients are zero."""
-        return cls(None, {}, (), {}, (), (), data)
+        return cls(None, {}, (), {}, (), data)
 
     def name(self):
         """For messages: a leaf's name, or op and scope."""

@@ -40,30 +40,26 @@ class Rule:
     def __init__(self, fn, names, targets, arguments, keywords):
         code = fn.__code__
         self.fn, self.names, self.targets, self.keywords = fn, names, targets, keywords
-        self.wants = code.co_varnames[1 : code.co_argcount]
-        self.all_keywords = bool(code.co_flags & _HAS_KWARGS)
-        self.saves = {name for name in self.wants if name in arguments or name in ("out", "aux")}
-        self.plain = self.saves == set(self.wants) and not self.keywords and not self.all_keywords
+        self.wants, self.all_keywords = code.co_varnames[1 : code.co_argcount], bool(code.co_flags & _HAS_KWARGS)
+        self.saves = [name for name in self.wants if name not in ("needs", "recorded")]
+        self.plain = len(self.saves) == len(self.wants) and not self.keywords and not self.all_keywords
         self.arguments = arguments
 
     def __call__(self, g, node, needs, recorded):
         """Run the rule for ``node`` with cotangent ``g``: raw arrays, or Tensors if ``recorded``."""
-        if self.plain and not recorded:  # the common case, without a detour per name
-            return self.fn(g, *[node.saved[name] for name in self.wants])
-        values = [self._value(name, node, needs, recorded) for name in self.wants]
-        params = node.params if self.all_keywords else {k: node.params[k] for k in self.keywords}
-        return self.fn(g, *values, **params)
+        saved = node.saved
+        if self.plain and not recorded:  # the common case, without detours
+            return self.fn(g, *[saved[name] for name in self.wants])
+        saved = {**saved, "needs": needs, "recorded": recorded}
+        values = [self._recorded(name, saved[name], node) if recorded else saved[name] for name in self.wants]
+        return self.fn(g, *values, **(node.params if self.all_keywords else {k: node.params[k] for k in self.keywords}))
 
-    def _value(self, name, node, needs, recorded):
-        if name not in self.saves:
-            if name in ("needs", "recorded"):
-                return needs if name == "needs" else recorded
-            return node.shapes if name == "shapes" else node.shapes[self.arguments.index(name.removesuffix("_shape"))]
-        value = node.saved[name]
-        if not recorded:
-            return value
+    def _recorded(self, name, value, node):
+        """What a rule sees of a saved value when it is recorded: a Tensor where it depends on the inputs."""
         if name == "aux":
             return None
+        if name != "out" and name not in self.arguments:
+            return value
         parent = node if name == "out" else node.parents[self.arguments.index(name)]
         if parent is None:
             return value
@@ -114,7 +110,7 @@ class Primitive:
         return add
 
     def plan(self, needs):
-        """For a tuple of bools, one per argument: (rules with their targets, what to save: names and numbers)."""
+        """For a tuple of bools, one per argument: (rules with their targets, what to save and of which argument)."""
         if needs not in self._plans:
             every = tuple(range(len(needs)))
             rules = [(rule, rule.targets or every) for rule in self.rules]
@@ -124,23 +120,20 @@ class Primitive:
                     raise GradientError(message(what, fix=f'register one with @{self.name}.vjp("{self.arguments[i]}")'))
             rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets)]
             names = dict.fromkeys(name for rule, _ in rules for name in rule.saves)
-            self._plans[needs] = rules, [(n, self.arguments.index(n) if n in self.arguments else None) for n in names]
+            number = {name: i for i, a in enumerate(self.arguments) for name in (a, f"{a}_shape")}
+            self._plans[needs] = rules, [(name, number.get(name)) for name in names]
         return self._plans[needs]
 
     def __call__(self, *args, **params):
         for a in args:
             if type(a) is Tensor:
-                return self._on_tensors(args, params)
-        out = self.forward(*args, **params)
-        return out[0] if self.has_aux else out
-
-    def _on_tensors(self, args, params):
+                break
+        else:
+            out = self.forward(*args, **params)
+            return out[0] if self.has_aux else out
+        # All in one function from here: where arrays are small, a training step spends its time in these lines.
         params = {**self.defaults, **params} if self.defaults else params
-        raw, parents = [], []
-        for a in args:
-            is_tensor = type(a) is Tensor
-            raw.append(a.data if is_tensor else a)
-            parents.append(a.node if is_tensor else None)
+        raw = [a.data if type(a) is Tensor else a for a in args]
         try:
             out = self.forward(*raw, **params)
         except MiniganError:
@@ -150,30 +143,31 @@ class Primitive:
         out, aux = out if self.has_aux else (out, None)
         if not backend.is_array(out):  # NumPy gives scalars where it should give 0-d arrays
             out = backend.xp(out).asarray(out)
+        dtype = out.dtype
         for a in raw:
-            if getattr(a, "dtype", out.dtype) is not out.dtype:
+            if getattr(a, "dtype", dtype) is not dtype:
                 self._check_dtype(a, out, args)
+        shared = None if out.base is None else self._shared_version(args, out)
+        parents = [a.node if type(a) is Tensor else None for a in args] if state.recording else ()
         needs = tuple([p is not None for p in parents])
-        rules, names = self.plan(needs) if state.recording and True in needs else ((), ())
+        rules, names = self._plans.get(needs) or self.plan(needs) if True in needs else ((), ())
         if not rules:
-            return Tensor(out, None, None, self._shared_version(args, out))
+            return Tensor(out, None, None, shared)
         saved, versions = {}, ()
         for name, i in names:
             if i is None:
-                saved[name] = out if name == "out" else aux
-                continue
-            saved[name] = raw[i]
-            version = args[i]._version if type(args[i]) is Tensor else None
-            if version is not None:
-                versions += ((name, version, version.count, args[i].name),)
-        shapes = tuple([getattr(a, "shape", ()) for a in raw])
-        node = Node(self, params, tuple(parents), saved, shapes, versions, out)
-        return Tensor(out, node, None, self._shared_version(args, out))
+                saved[name] = out if name == "out" else aux if name == "aux" else [a.shape for a in raw]
+            elif name != self.arguments[i]:
+                saved[name] = getattr(raw[i], "shape", ())
+            else:
+                saved[name] = raw[i]
+                version = args[i]._version if type(args[i]) is Tensor else None
+                if version is not None:
+                    versions += ((name, version, version.count, args[i].name),)
+        return Tensor(out, Node(self, params, parents, saved, versions, out), None, shared)
 
     def _shared_version(self, args, out):
         """The Version of the argument of which ``out`` is a view (a reshaped weight, say), else None."""
-        if out.base is None:
-            return None
         memory = backend.memory_of(out)
         shares = (a._version for a in args if type(a) is Tensor and a._version and backend.memory_of(a.data) is memory)
         return next(shares, None)

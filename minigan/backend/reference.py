@@ -39,6 +39,11 @@ class Backend:
         """Sum over the rows of a matrix: (m, n) → (n,)."""
         return a.sum(0)
 
+    def add_row(self, a, row):
+        """Add ``row`` (n,) to every row of the matrix ``a`` (m, n), in place; returns ``a``."""
+        a += row
+        return a
+
     # ---- convolution's two data movements -------------------------------------------------------------------------
 
     def im2col(self, x, kernel, stride, padding, size):

@@ -31,7 +31,7 @@ from .elementwise import (
     tanh,
     where,
 )
-from .linear import matmul
+from .linear import linear, matmul
 from .normalization import batch_norm, instance_norm, layer_norm
 from .pooling import average_pool, max_pool, upsample_nearest
 from .reduction import log_softmax, logsumexp, max, mean, min, norm, softmax, sum, var

@@ -1,35 +1,58 @@
-"""Matrix products."""
+"""Matrix products, and the dense layer's function.
+
+z = op(x) op(y), where op is the transpose if a flag (``ta``, ``tb``) says so. With the flags the gradients of a product
+are products again, and no matrix is ever transposed in memory.
+"""
 
 import math
 
 from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
+from ..autodiff.vector_space import sum_to
 from ..backend import of
 from ..errors import ShapeError, message
-from .shape import reshape, transpose
+from .shape import reshape
 
-__all__ = ["matmul"]
+__all__ = ["linear", "matmul"]
 
 
-def _swap(x):
-    """x with its last two axes exchanged."""
-    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+def _transposed(x, flag):
+    """x with its last two axes exchanged, if the flag says so."""
+    return x.swapaxes(-1, -2) if flag else x
 
 
 @primitive(broadcasts=True)
-def _matmul(x, y):
-    """z = x y for matrices, or stacks of them that broadcast.    x̄ = z̄ yᵀ,  ȳ = xᵀ z̄"""
-    return of(x).gemm(x, y) if x.ndim == y.ndim == 2 else x @ y
+def _matmul(x, y, *, ta=False, tb=False):
+    """z = x y for matrices, or stacks of them that broadcast.    x̄ = z̄ yᵀ,  ȳ = xᵀ z̄
+
+    With X = op(x), Y = op(y): the cotangent of X is z̄ Yᵀ, and that of x is its transpose Y z̄ᵀ where ``ta`` says so.
+    """
+    return of(x).gemm(x, y, ta, tb) if x.ndim == y.ndim == 2 else _transposed(x, ta) @ _transposed(y, tb)
 
 
 @_matmul.vjp("x")
-def _(g, y):
-    return _matmul(g, _swap(y))
+def _(g, y, *, ta, tb):
+    return _matmul(y, g, ta=tb, tb=True) if ta else _matmul(g, y, tb=not tb)
 
 
 @_matmul.vjp("y")
-def _(g, x):
-    return _matmul(_swap(x), g)
+def _(g, x, *, ta, tb):
+    return _matmul(g, x, ta=True, tb=ta) if tb else _matmul(x, g, ta=not ta)
+
+
+@primitive
+def _linear(x, w, b):
+    """y = x w + b.    x̄ = ȳ wᵀ,  w̄ = xᵀ ȳ,  b̄ = Σ ȳ over the rows"""
+    if x.ndim != 2 or x.shape[1:] != w.shape[:1] or w.shape[1:] != b.shape:
+        raise ValueError(f"x must be (…, n), w (n, m) and b (m,); got x {x.shape}, w {w.shape} and b {b.shape}")
+    return of(x).add_row(of(x).gemm(x, w), b)
+
+
+@_linear.vjp("x", "w", "b")
+def _(g, x, w, b_shape, needs):
+    x_bar = _matmul(g, w, tb=True) if needs[0] else None
+    w_bar = _matmul(x, g, ta=True) if needs[1] else None
+    return x_bar, w_bar, sum_to(g, shape=b_shape) if needs[2] else None
 
 
 def matmul(x, y):
@@ -48,10 +71,22 @@ def matmul(x, y):
         return _drop(matmul(reshape(x, 1, x.shape[0]), y), -2)
     if y.ndim == 1:
         return _drop(matmul(x, reshape(y, y.shape[0], 1)), -1)
-    if x.ndim > 2 and y.ndim == 2:  # one large GEMM instead of a stack of small ones, here and in the gradients
-        rows = math.prod(x.shape[:-1])
-        return reshape(_matmul(reshape(x, rows, x.shape[-1]), y), *x.shape[:-1], y.shape[-1])
-    return _matmul(x, y)
+    return _on_rows(_matmul, x, y) if x.ndim > 2 and y.ndim == 2 else _matmul(x, y)
+
+
+def linear(x, w, b):
+    """x w + b, the function of a dense layer: x (…, n), w (n, m), b (m,) → (…, m), in one op.
+
+    Raises `ShapeError` when the lengths do not fit.
+    """
+    if x.ndim > 2 and x.shape[-1] == w.shape[0]:
+        return _on_rows(_linear, x, w, b)
+    return _linear(x, w, b)
+
+
+def _on_rows(op, x, w, *rest):
+    """``op(x, w, …)`` with all but the last axis of x as rows: one large GEMM, here and in the gradients."""
+    return reshape(op(reshape(x, math.prod(x.shape[:-1]), x.shape[-1]), w, *rest), *x.shape[:-1], w.shape[-1])
 
 
 def _drop(x, axis):

@@ -22,7 +22,9 @@ def _tuple(axis):
 
 def _axes(axis, shape):
     """``axis`` as a tuple of numbers ≥ 0."""
-    axes = range(len(shape)) if axis is None else (axis,) if hasattr(axis, "__index__") else axis
+    if axis is None:
+        return tuple(range(len(shape)))
+    axes = (axis,) if hasattr(axis, "__index__") else axis
     return tuple([a % len(shape) for a in axes]) if len(shape) else ()
 
 
@@ -39,6 +41,8 @@ def _count(shape, axis):
 
 def _stretch(g, shape, axis):
     """The cotangent of a reduction over ``axis``, repeated to the ``shape`` of what was reduced."""
+    if axis is None and not g.shape:
+        return broadcast_to(g, shape=shape)
     return broadcast_to(reshape(g, _kept(shape, axis)), shape=shape)
 
 
@@ -61,7 +65,7 @@ def sum(x, axis=None, keepdims=False):
 @primitive
 def _mean(x, *, axis, keepdims):
     """y = (1/n) Σ x.    x̄ = ȳ/n, repeated"""
-    return xp(x).mean(x, axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims) / _count(x.shape, axis)
 
 
 @_mean.vjp("x")
