@@ -117,6 +117,20 @@ NORMALIZE_BACKWARD = Kernel(
     """,
 )
 
+# ---- activations -------------------------------------------------------------------------------------------
+
+LEAKY_RELU = Kernel(
+    "T x, T slope",
+    "T y",
+    "y = x > 0 ? x : slope == 0 && x == x ? T(0) : slope * x;",  # 0·(−∞) is NaN; a NaN stays one
+)
+
+LEAKY_RELU_BACKWARD = Kernel(
+    "T g, T x, T slope",
+    "T y",
+    "y = x > 0 ? g : slope == 0 ? T(0) : slope * g;",
+)
+
 # ---- the optimiser's pass ----------------------------------------------------------------------------------
 
 # rest1 = 1 − β₁ and rest2 = 1 − β₂ come from the host: 1 − 0.999 in float32 has lost three of its seven
@@ -139,6 +153,8 @@ KERNELS = {
     "normalize": NORMALIZE,
     "gradient_terms": GRADIENT_TERMS,
     "normalize_backward": NORMALIZE_BACKWARD,
+    "leaky_relu": LEAKY_RELU,
+    "leaky_relu_backward": LEAKY_RELU_BACKWARD,
     "adam": ADAM,
 }
 
@@ -281,6 +297,20 @@ class CupyBackend(Backend):
         g_beta, g_gamma = sums[:c], sums[c:]
         g_x = self.kernel("normalize_backward")(g, x, gamma, mean, inv_std, g_gamma, g_beta, float(m))
         return g_x, g_gamma, g_beta
+
+    # ---- activations ---------------------------------------------------------------------------------------
+
+    def leaky_relu(self, x, slope):
+        """One kernel instead of three."""
+        if not _fits(x):
+            return super().leaky_relu(x, slope)
+        return self.kernel("leaky_relu")(x, slope)
+
+    def leaky_relu_backward(self, g, x, slope):
+        """One kernel instead of three."""
+        if not _fits(g, x):
+            return super().leaky_relu_backward(g, x, slope)
+        return self.kernel("leaky_relu_backward")(g, x, slope)
 
     # ---- the optimiser's pass ------------------------------------------------------------------------------
 

@@ -199,8 +199,8 @@ def _(g, out):
 def sigmoid(x):
     """y = 1/(1 + e⁻ˣ), without overflow.    x̄ = ȳ·y·(1 − y)"""
     m = xp(x)
-    e = m.exp(-m.abs(x))  # in (0, 1]
-    return m.where(x >= 0, 1.0, e) / (1.0 + e)
+    e = m.exp(-m.abs(x))  # in (0, 1], so that the maximum below is 1 where x ≥ 0, and e elsewhere
+    return m.maximum(e, x >= 0) / (1.0 + e)
 
 
 @sigmoid.vjp("x")
