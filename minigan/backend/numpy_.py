@@ -14,11 +14,19 @@ from .threads import split
 BLOCK = 2**16  # elements of a block: 256 KiB of float32, a few of which fit into a core's second-level cache
 LONG = 2**13  # NumPy adds a row to a matrix twice as fast when the row has at least so many numbers (its buffer's size)
 
+PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
+
 
 def _blocks(size, period=1):
     """Slices that cover ``size`` numbers, each about BLOCK of them and a multiple of ``period``."""
     step = max(1, BLOCK // max(1, period)) * max(1, period)
     return [slice(first, first + step) for first in range(0, size, step)]
+
+
+def _item(run, strides):
+    """The dtype to move ``run`` bytes with: 16 or 8 at once, where the steps between runs allow it; else None."""
+    aligned = all(step % 8 == 0 for step in strides)
+    return next((item for item in map(np.dtype, ("c16", "f8")) if aligned and run % item.itemsize == 0), None)
 
 
 def _in_blocks(*arrays):
@@ -80,7 +88,10 @@ class NumpyBackend(Backend):
         return a
 
     def im2col(self, x, kernel, stride, padding, size):
-        """Strided copies: along a row of the image (kx, c) is contiguous, so runs of kw·c numbers move at once."""
+        """Strided copies: along a row of the image (kx, c) is contiguous, so runs of kw·c numbers move at once.
+
+        Where the run is short (one channel, say) it is copied as one large item, not number by number.
+        """
         (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = x.shape, kernel, stride, padding, size
         if (kh, kw) == (h, w) and (oh, ow) == (1, 1) and (ph, pw) == (0, 0):
             return x.reshape(n, h * w * c)
@@ -92,9 +103,11 @@ class NumpyBackend(Backend):
                 padded[:, ph : ph + h, pw : pw + w] = x[start:stop]
             else:
                 padded = np.ascontiguousarray(x[start:stop])
-            s0, s1, s2, s3 = padded.strides
-            shape, strides = (stop - start, oh, ow, kh, kw * c), (s0, s1 * sh, s2 * sw, s1, s3)
-            col[start:stop] = np.lib.stride_tricks.as_strided(padded, shape, strides)
+            s0, s1, s2, _ = padded.strides
+            strides = s0, s1 * sh, s2 * sw, s1
+            item = _item(kw * c * x.itemsize, strides) or x.dtype
+            run = col[start:stop].view(item)
+            run[...] = np.ndarray(run.shape, item, padded, 0, (*strides, item.itemsize))
 
         split(lay_out, n, col.size)
         return col.reshape(n * oh * ow, kh * kw * c)
@@ -103,18 +116,20 @@ class NumpyBackend(Backend):
         """Sorted by stride phase: row sy·a + r of the image gets tap r + sy·q of window a − q, for each q.
 
         The first tap of a phase is copied instead of added to zeros, and taps of all phases with the same q go at once:
-        runs of sw·c contiguous numbers. With one or a few channels the runs are too short to pay.
+        runs of sw·c contiguous numbers, two at a time as one complex number, which is added like two real ones. Where
+        the run is odd and short, that does not pay.
         """
         (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = shape, kernel, stride, padding, size
-        if kh % sh or kw % sw or c < 8:
+        number = col.dtype if (sw * c) % 2 else PAIRS.get(col.dtype, col.dtype)
+        if kh % sh or kw % sw or (number == col.dtype and c < 8):
             return super().col2im(col, shape, kernel, stride, padding, size)
         qh, qw = kh // sh, kw // sw
-        col = col.reshape(n, oh, ow, qh, sh, qw, sw * c)
         high, wide = max(oh + qh - 1, -(-(h + ph) // sh)), max(ow + qw - 1, -(-(w + pw) // sw))
         out = np.empty(shape, col.dtype)
+        col = np.ascontiguousarray(col).reshape(n, oh, ow, qh, sh, qw, sw * c).view(number)
 
         def gather(start, stop):
-            sums = np.empty((stop - start, high, sh, wide, sw * c), col.dtype)
+            sums = np.empty((stop - start, high, sh, wide, col.shape[-1]), number)
             sums[:, oh:], sums[:, :oh, :, ow:] = 0, 0
             for y in range(qh):
                 for x in range(qw):
@@ -124,7 +139,7 @@ class NumpyBackend(Backend):
                         here[...] = taps
                     else:
                         here += taps
-            image = sums.reshape(stop - start, high * sh, wide * sw, c)
+            image = sums.view(out.dtype).reshape(stop - start, high * sh, wide * sw, c)
             out[start:stop] = image[:, ph : ph + h, pw : pw + w]
 
         split(gather, n, col.size)
