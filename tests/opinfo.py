@@ -89,6 +89,12 @@ def _bounds(draw):
 
 
 @st.composite
+def _per_channel(draw):
+    rows, c = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)), draw(st.integers(1, 3))
+    return tuple(draw(arrays(shape)) for shape in ((*rows, c), (c,), (c,))), {}
+
+
+@st.composite
 def _affine(draw):
     rows, (n, m) = draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)), draw(st.tuples(*[st.integers(1, 3)] * 2))
     return tuple(draw(arrays(shape)) for shape in ((*rows, n), (n, m), (m,))), {}
@@ -303,6 +309,7 @@ MOVEMENTS = [
 LINEAR_ALGEBRA = [
     op("matmul", slow.matmul, st.tuples(matmul_operands(), st.just({})), linear_in=(0, 1)),
     op("linear", slow.linear, _affine()),
+    op("scale_shift", lambda x, scale, shift: x * scale + shift, _per_channel()),
     *[
         op(name, getattr(slow, name), _convolved(name), linear_in=(0, 1))
         for name in ("conv", "conv_transpose", "conv_weight_gradient")

@@ -89,6 +89,20 @@ def _col2im(draw):
     return (columns, x.shape, kernel, stride, padding, size), ()
 
 
+@st.composite
+def _conv(draw, which):
+    (x, *_), params, axes = draw(convolutions())
+    kernel, stride, padding, size = geometry_of(params, axes)
+    rng, o = np.random.default_rng(draw(seeds)), draw(st.integers(1, 3))
+    w, g = normal(rng, *kernel, x.shape[3], o), normal(rng, len(x), *size, o)
+    arguments = {
+        "conv": (x, w, stride, padding, size),
+        "conv_transpose": (g, w, stride, padding, x.shape[1:3]),
+        "conv_weight_gradient": (x, g, kernel, stride, padding),
+    }
+    return arguments[which], ()
+
+
 def as_arrays(index):
     """Lists in an index as arrays: `minigan.ops` makes arrays of them before a backend sees them."""
     one = lambda k: np.asarray(k) if isinstance(k, (list, np.bool_)) else k
@@ -152,7 +166,9 @@ CASES = {
     "add_row": _matrix().map(lambda a: ((a, a.sum(0)), (0,))),
     "im2col": _im2col(),
     "col2im": _col2im(),
+    **{name: _conv(name) for name in ("conv", "conv_transpose", "conv_weight_gradient")},
     "scatter_add": _scatter_add(),
+    "scale_shift": _batch_norm().map(lambda drawn: (drawn[0][:3], ())),
     "batch_norm": _batch_norm(),
     "batch_norm_backward": _batch_norm_backward(),
     "leaky_relu": _leaky_relu(),
@@ -255,6 +271,7 @@ def large_arguments():
     x, g = 5 + normal(rng, 20_011, 8), normal(rng, 20_011, 8)
     gamma, beta, columns = normal(rng, 8), normal(rng, 8), normal(rng, 16 * 49, 256)
     geometry = (4, 4), (2, 2), (1, 1), (7, 7)
+    image, weights, cotangent = normal(rng, 60, 14, 14, 16), normal(rng, 4, 4, 16, 8), normal(rng, 60, 7, 7, 8)
     w, gradient, m, v = normal(rng, 4, 150_001)
     return {
         "gemm": ((normal(rng, 300, 200), normal(rng, 100, 300), True, True), ()),
@@ -262,6 +279,10 @@ def large_arguments():
         "add_row": ((x, gamma), (0,)),
         "im2col": ((normal(rng, 16, 14, 14, 16), *geometry), ()),
         "col2im": ((columns, (16, 14, 14, 16), *geometry), ()),
+        "conv": ((image, weights, *geometry[1:]), ()),
+        "conv_transpose": ((cotangent, weights, *geometry[1:3], (14, 14)), ()),
+        "conv_weight_gradient": ((image, cotangent, *geometry[:3]), ()),
+        "scale_shift": ((x, gamma, beta), ()),
         "scatter_add": (((1000, 8), rng.integers(0, 1000, 5000), normal(rng, 5000, 8)), ()),
         "batch_norm": ((x, gamma, beta, 1e-5), ()),
         "batch_norm_backward": ((g, x, gamma, *moments(x, 1e-5)), ()),

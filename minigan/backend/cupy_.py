@@ -117,6 +117,8 @@ NORMALIZE_BACKWARD = Kernel(
     """,
 )
 
+SCALE_SHIFT = Kernel("T x, T scale, T shift", "T y", "y = x * scale + shift;")
+
 # ---- activations -------------------------------------------------------------------------------------------
 
 LEAKY_RELU = Kernel(
@@ -153,6 +155,7 @@ KERNELS = {
     "normalize": NORMALIZE,
     "gradient_terms": GRADIENT_TERMS,
     "normalize_backward": NORMALIZE_BACKWARD,
+    "scale_shift": SCALE_SHIFT,
     "leaky_relu": LEAKY_RELU,
     "leaky_relu_backward": LEAKY_RELU_BACKWARD,
     "adam": ADAM,
@@ -297,6 +300,12 @@ class CupyBackend(Backend):
         g_beta, g_gamma = sums[:c], sums[c:]
         g_x = self.kernel("normalize_backward")(g, x, gamma, mean, inv_std, g_gamma, g_beta, float(m))
         return g_x, g_gamma, g_beta
+
+    def scale_shift(self, x, scale, shift):
+        """One kernel instead of two."""
+        if not _fits(x, scale, shift):
+            return super().scale_shift(x, scale, shift)
+        return self.kernel("scale_shift")(x, scale, shift)
 
     # ---- activations ---------------------------------------------------------------------------------------
 

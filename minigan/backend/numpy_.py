@@ -12,6 +12,7 @@ from .reference import Backend
 from .threads import split
 
 BLOCK = 2**16  # elements of a block: 256 KiB of float32, a few of which fit into a core's second-level cache
+ROWS = 768  # of a matrix at least, in a product that is one of many: fewer would not pay for what BLAS does first
 LONG = 2**13  # NumPy adds a row to a matrix twice as fast when the row has at least so many numbers (its buffer's size)
 
 PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
@@ -21,6 +22,22 @@ def _blocks(size, period=1):
     """Slices that cover ``size`` numbers, each about BLOCK of them and a multiple of ``period``."""
     step = max(1, BLOCK // max(1, period)) * max(1, period)
     return [slice(first, first + step) for first in range(0, size, step)]
+
+
+def _in_parts(work, samples, rows, width):
+    """Call ``work(slice of samples)`` for parts of a batch whose columns have ``rows`` rows of ``width`` a sample.
+
+    The parts depend on the sizes alone, the threads (if BLAS has but one) on what there is.
+    """
+    each = max(1, ROWS // rows, 2 * BLOCK // (rows * width))
+    parts = -(-samples // each)
+    cuts = [samples * i // parts for i in range(parts + 1)]
+
+    def several(first, last):
+        for start, stop in zip(cuts[first:last], cuts[first + 1 : last + 1]):
+            work(slice(start, stop))
+
+    split(several, parts, samples * rows * width if threads.blas_is_single else 0)
 
 
 def _item(run, strides):
@@ -65,11 +82,7 @@ class NumpyBackend(Backend):
         if size < threads.SMALLEST or not threads.blas_is_single:
             return a @ b
         out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
-
-        def multiply(start, stop):
-            np.matmul(a[start:stop], b, out=out[start:stop])
-
-        split(multiply, a.shape[0], size)
+        split(lambda start, stop: np.matmul(a[start:stop], b, out=out[start:stop]), a.shape[0], size)
         return out
 
     def sum_rows(self, a):
@@ -95,21 +108,16 @@ class NumpyBackend(Backend):
         (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = x.shape, kernel, stride, padding, size
         if (kh, kw) == (h, w) and (oh, ow) == (1, 1) and (ph, pw) == (0, 0):
             return x.reshape(n, h * w * c)
+        padded = np.ascontiguousarray(x)
+        if ph or pw:
+            padded = np.zeros((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
+            padded[:, ph : ph + h, pw : pw + w] = x
+        s0, s1, s2, _ = padded.strides
+        strides = s0, s1 * sh, s2 * sw, s1
+        item = _item(kw * c * x.itemsize, strides) or x.dtype
         col = np.empty((n, oh, ow, kh, kw * c), x.dtype)
-
-        def lay_out(start, stop):
-            if ph or pw:
-                padded = np.zeros((stop - start, h + 2 * ph, w + 2 * pw, c), x.dtype)
-                padded[:, ph : ph + h, pw : pw + w] = x[start:stop]
-            else:
-                padded = np.ascontiguousarray(x[start:stop])
-            s0, s1, s2, _ = padded.strides
-            strides = s0, s1 * sh, s2 * sw, s1
-            item = _item(kw * c * x.itemsize, strides) or x.dtype
-            run = col[start:stop].view(item)
-            run[...] = np.ndarray(run.shape, item, padded, 0, (*strides, item.itemsize))
-
-        split(lay_out, n, col.size)
+        runs = col.view(item)
+        runs[...] = np.ndarray(runs.shape, item, padded, 0, (*strides, item.itemsize))
         return col.reshape(n * oh * ow, kh * kw * c)
 
     def col2im(self, col, shape, kernel, stride, padding, size):
@@ -125,25 +133,58 @@ class NumpyBackend(Backend):
             return super().col2im(col, shape, kernel, stride, padding, size)
         qh, qw = kh // sh, kw // sw
         high, wide = max(oh + qh - 1, -(-(h + ph) // sh)), max(ow + qw - 1, -(-(w + pw) // sw))
-        out = np.empty(shape, col.dtype)
-        col = np.ascontiguousarray(col).reshape(n, oh, ow, qh, sh, qw, sw * c).view(number)
+        col = np.ascontiguousarray(col)
+        taps = col.reshape(n, oh, ow, qh, sh, qw, sw * c).view(number).swapaxes(3, 4).swapaxes(2, 3)
+        sums = np.empty((n, high, sh, wide, taps.shape[-1]), number)
+        sums[:, oh:], sums[:, :oh, :, ow:] = 0, 0
+        for y in range(qh):
+            for x in range(qw):
+                here = sums[:, y : y + oh, :, x : x + ow]
+                if x == y == 0:
+                    here[...] = taps[:, :, :, :, y, x]
+                else:
+                    here += taps[:, :, :, :, y, x]
+        return sums.view(col.dtype).reshape(n, high * sh, wide * sw, c)[:, ph : ph + h, pw : pw + w]
 
-        def gather(start, stop):
-            sums = np.empty((stop - start, high, sh, wide, col.shape[-1]), number)
-            sums[:, oh:], sums[:, :oh, :, ow:] = 0, 0
-            for y in range(qh):
-                for x in range(qw):
-                    taps = col[start:stop, :, :, y, :, x].swapaxes(2, 3)
-                    here = sums[:, y : y + oh, :, x : x + ow]
-                    if x == y == 0:
-                        here[...] = taps
-                    else:
-                        here += taps
-            image = sums.view(out.dtype).reshape(stop - start, high * sh, wide * sw, c)
-            out[start:stop] = image[:, ph : ph + h, pw : pw + w]
+    def conv(self, x, w, stride, padding, size):
+        """Part by part, on all threads: the columns of a part are still in the cache when they are multiplied."""
+        (kh, kw, _, o), w2 = w.shape, w.reshape(-1, w.shape[3])
+        out = np.empty((len(x), *size, o), np.result_type(x, w))
 
-        split(gather, n, col.size)
+        def part(samples):
+            columns = self.im2col(x[samples], (kh, kw), stride, padding, size)
+            np.matmul(columns, w2, out=out[samples].reshape(len(columns), o))
+
+        _in_parts(part, len(x), size[0] * size[1], len(w2))
         return out
+
+    def conv_transpose(self, g, w, stride, padding, size):
+        """Part by part, on all threads."""
+        (n, oh, ow, o), (kh, kw, c, _) = g.shape, w.shape
+        out, transposed = np.empty((n, *size, c), np.result_type(g, w)), w.reshape(-1, o).T
+
+        def part(samples):
+            columns = g[samples].reshape(-1, o) @ transposed
+            shape = (samples.stop - samples.start, *size, c)
+            out[samples] = self.col2im(columns, shape, (kh, kw), stride, padding, (oh, ow))
+
+        _in_parts(part, n, oh * ow, kh * kw * c)
+        return out
+
+    def conv_weight_gradient(self, x, g, kernel, stride, padding):
+        """A sum of products, one a part, always in the same order: the number of threads changes no bit."""
+        n, oh, ow, o = g.shape
+        c, products = x.shape[3], {}
+
+        def part(samples):
+            columns = self.im2col(x[samples], kernel, stride, padding, (oh, ow))
+            products[samples.start] = columns.T @ g[samples].reshape(-1, o)
+
+        _in_parts(part, n, oh * ow, kernel[0] * kernel[1] * c)
+        total = products.pop(0)
+        for first in sorted(products):
+            total += products[first]
+        return total.reshape(*kernel, c, o)
 
     def scatter_add(self, shape, index, values):
         """Assignment where no element can be named twice (basic indices, one boolean mask); ``add.at`` otherwise."""
@@ -194,6 +235,16 @@ class NumpyBackend(Backend):
             np.subtract(flat_g[piece], d, out=d)
             d *= scale[: d.size]
         return g_x.reshape(m, c), g_gamma, g_beta
+
+    def scale_shift(self, x, scale, shift):
+        """Block by block, the second pass in place."""
+        flat, out = x.reshape(-1), np.empty(x.size, x.dtype)
+        scale, shift = _repeated(scale, x.size), _repeated(shift, x.size)
+        for piece in _blocks(x.size, x.shape[1]):
+            y = out[piece]
+            np.multiply(flat[piece], scale[: y.size], out=y)
+            y += shift[: y.size]
+        return out.reshape(x.shape)
 
     def leaky_relu(self, x, slope):
         """max(x, slope·x) in blocks, where that is the same and memory is contiguous."""

@@ -9,6 +9,13 @@ per output position (n, oy, ox) and one column per weight entry (ky, kx, c), so 
 with ``w2 = w.reshape(kh·kw·in, out)``: one GEMM, no transposes.
 """
 
+import math
+
+
+def _matrix(a):
+    """(…, c) → (rows, c)."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
 
 class Backend:
     """The reference implementation over an array module ``xp``; subclasses override for speed only."""
@@ -66,6 +73,23 @@ class Backend:
                 padded[:, ky : ky + sh * oh : sh, kx : kx + sw * ow : sw][:, :oh, :ow] += col[:, :, :, ky, kx]
         return padded[:, ph : ph + h, pw : pw + w]
 
+    # ---- convolution: the three partial derivatives of one trilinear form (`ops.convolution`) ----------------------
+
+    def conv(self, x, w, stride, padding, size):
+        """x (n, h, w, i), w (kh, kw, i, o) → (n, oh, ow, o), with ``size = (oh, ow)``: the columns of x times w."""
+        columns = self.im2col(x, w.shape[:2], stride, padding, size)
+        return self.gemm(columns, _matrix(w)).reshape(x.shape[0], *size, w.shape[3])
+
+    def conv_transpose(self, g, w, stride, padding, size):
+        """g (n, oh, ow, o), w (kh, kw, i, o) → (n, h, w, i), with ``size = (h, w)``: the columns g wᵀ, summed."""
+        columns, shape = self.gemm(_matrix(g), _matrix(w), tb=True), (g.shape[0], *size, w.shape[2])
+        return self.col2im(columns, shape, w.shape[:2], stride, padding, g.shape[1:3])
+
+    def conv_weight_gradient(self, x, g, kernel, stride, padding):
+        """x (n, h, w, i), g (n, oh, ow, o) → (kh, kw, i, o): the columns of x, transposed, times g."""
+        columns = self.im2col(x, kernel, stride, padding, g.shape[1:3])
+        return self.gemm(columns, _matrix(g), ta=True).reshape(*kernel, x.shape[3], g.shape[3])
+
     # ---- indexing's adjoint ---------------------------------------------------------------------------------------
 
     def scatter_add(self, shape, index, values):
@@ -92,6 +116,10 @@ class Backend:
         g_beta, g_gamma = self.sum_rows(g), self.sum_rows(g * normal)
         g_x = (g - (g_beta + normal * g_gamma) / x.shape[0]) * (gamma * inv_std)
         return g_x, g_gamma, g_beta
+
+    def scale_shift(self, x, scale, shift):
+        """y = x·scale + shift per column: batch normalisation with statistics that are constants."""
+        return x * scale + shift
 
     # ---- activations ----------------------------------------------------------------------------------------------
 

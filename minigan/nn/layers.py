@@ -203,7 +203,7 @@ class BatchNorm(Module):
         _expect(self, x, (self.channels,))
         if not self.training:
             scale = self.gamma * (1.0 / backend.xp(self.running_var).sqrt(self.running_var + self.eps))
-            return (x - self.running_mean) * scale + self.beta
+            return ops.scale_shift(x, scale, self.beta - self.running_mean * scale)
         statistics = []
         y = ops.batch_norm(x, self.gamma, self.beta, self.eps, statistics)
         mean, var = statistics

@@ -32,7 +32,7 @@ from .elementwise import (
     where,
 )
 from .linear import linear, matmul
-from .normalization import batch_norm, instance_norm, layer_norm
+from .normalization import batch_norm, instance_norm, layer_norm, scale_shift
 from .pooling import average_pool, max_pool, upsample_nearest
 from .reduction import log_softmax, logsumexp, max, mean, min, norm, softmax, sum, var
 from .shape import concatenate, getitem, pad, reshape, scatter, stack, take, transpose

@@ -9,8 +9,8 @@ and the VJPs of each of these functions are the other two. The set is closed: co
 order.
 
 Images are (n, h, w, c), weights (kh, kw, in, out). The output has (h + 2p − k)//s + 1 rows; rows of the image that no
-window reaches get gradient 0. Each function is one GEMM on the columns of an image (`Backend.im2col`) or the adjoint
-movement (`Backend.col2im`).
+window reaches get gradient 0. `Backend` defines each function as one GEMM on the columns of an image (`im2col`) or the
+adjoint movement (`col2im`).
 """
 
 from operator import index
@@ -50,23 +50,14 @@ def _check(x, w, channels, what):
         raise ValueError(f"x has {x.shape[3]} channels, the weights' {what} has {channels}")
 
 
-def _matrix(a):
-    """(…, c) → (rows, c)."""
-    return a.reshape(-1, a.shape[-1])
-
-
-@primitive(aux=True)
+@primitive
 def _conv(x, w, *, stride, padding):
     """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i]
 
     x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ)
     """
     _check(x, w, w.shape[2], "input side")
-    kernel = w.shape[:2]
-    size = _output_size(x.shape[1:3], kernel, stride, padding)
-    columns = of(x).im2col(x, kernel, stride, padding, size)
-    out = of(x).gemm(columns, _matrix(w))
-    return out.reshape(x.shape[0], *size, w.shape[3]), columns
+    return of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding))
 
 
 @_conv.vjp("x")
@@ -75,9 +66,7 @@ def _(g, w, x_shape, *, stride, padding):
 
 
 @_conv.vjp("w")
-def _(g, x, aux, w_shape, *, stride, padding):
-    if aux is not None:  # the columns that the forward pass has laid out already
-        return of(g).gemm(aux, _matrix(g), ta=True).reshape(w_shape)
+def _(g, x, w_shape, *, stride, padding):
     return _conv_weight_gradient(x, g, kernel=w_shape[:2], stride=stride, padding=padding)
 
 
@@ -85,22 +74,20 @@ def _(g, x, aux, w_shape, *, stride, padding):
 def _conv_transpose(x, w, *, stride, padding, size):
     """The adjoint of conv in its image.    x̄ = conv(ȳ, w),  w̄ = conv_weight_gradient(ȳ, x)"""
     _check(x, w, w.shape[3], "output side")
-    kernel = w.shape[:2]
-    if _output_size(size, kernel, stride, padding) != x.shape[1:3]:
-        convolved = _output_size(size, kernel, stride, padding)
+    convolved = _output_size(size, w.shape[:2], stride, padding)
+    if convolved != x.shape[1:3]:
         raise ValueError(f"an image of {tuple(size)} convolves to {convolved}, not {x.shape[1:3]}")
-    columns = of(x).gemm(_matrix(x), _matrix(w), tb=True)
-    return of(x).col2im(columns, (x.shape[0], *size, w.shape[2]), kernel, stride, padding, x.shape[1:3])
+    return of(x).conv_transpose(x, w, stride, padding, size)
 
 
-@_conv_transpose.vjp("x", "w")
-def _(g, x, w, needs, recorded, w_shape, **geometry):
-    geometry = {name: geometry[name] for name in ("stride", "padding")}
-    if recorded or not all(needs):
-        w_bar = _conv_weight_gradient(g, x, kernel=w_shape[:2], **geometry) if needs[1] else None
-        return _conv(g, w, **geometry) if needs[0] else None, w_bar
-    x_bar, columns = _conv.forward(g, w, **geometry)  # one layout of the columns of ȳ serves both
-    return x_bar, of(g).gemm(columns, _matrix(x), ta=True).reshape(w_shape)
+@_conv_transpose.vjp("x")
+def _(g, w, *, stride, padding):
+    return _conv(g, w, stride=stride, padding=padding)
+
+
+@_conv_transpose.vjp("w")
+def _(g, x, w_shape, *, stride, padding):
+    return _conv_weight_gradient(g, x, kernel=w_shape[:2], stride=stride, padding=padding)
 
 
 @primitive
@@ -112,8 +99,7 @@ def _conv_weight_gradient(x, g, *, kernel, stride, padding):
     size = _output_size(x.shape[1:3], kernel, stride, padding)
     if x.ndim != 4 or g.ndim != 4 or size != g.shape[1:3] or len(x) != len(g):
         raise ValueError(f"an image {x.shape} convolves with a {kernel} kernel to {size}, g has shape {g.shape}")
-    columns = of(x).im2col(x, kernel, stride, padding, size)
-    return of(x).gemm(columns, _matrix(g), ta=True).reshape(*kernel, x.shape[3], g.shape[3])
+    return of(x).conv_weight_gradient(x, g, kernel, stride, padding)
 
 
 @_conv_weight_gradient.vjp("x")

@@ -8,14 +8,17 @@ Recorded, μ, σ and x̂ are computed again *from x with ops*, because to treat 
 derivative and wrong for the next.
 """
 
+import math
+
 from ..autodiff.primitive import primitive
+from ..autodiff.vector_space import sum_to
 from ..backend import of, xp
 from ..errors import ShapeError, message
 from .elementwise import sqrt
 from .reduction import mean, sum, var
 from .shape import reshape
 
-__all__ = ["batch_norm", "instance_norm", "layer_norm"]
+__all__ = ["batch_norm", "instance_norm", "layer_norm", "scale_shift"]
 
 
 @primitive(aux=True)
@@ -51,6 +54,38 @@ def batch_norm(x, gamma, beta, eps=1e-5, statistics=None):
     which the channel means and variances of this batch, arrays of shape (c,), are appended. Raises `ShapeError`.
     """
     return _batch_norm(x, gamma, beta, eps=float(eps), statistics=statistics)
+
+
+@primitive
+def _scale_shift(x, scale, shift):
+    """y = x·scale + shift, per channel.    x̄ = ȳ·scale,  scale̅ = Σ ȳ·x,  shift̅ = Σ ȳ"""
+    if x.shape[-1:] != scale.shape or scale.shape != shift.shape or x.ndim < 2:
+        raise ValueError(f"x has {x.shape[-1]} channels, scale and shift have shapes {scale.shape} and {shift.shape}")
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return of(x).scale_shift(rows, scale, shift).reshape(x.shape)
+
+
+@_scale_shift.vjp("x")
+def _(g, scale):
+    return g * scale
+
+
+@_scale_shift.vjp("scale")
+def _(g, x, scale_shape):
+    return sum_to(g * x, shape=scale_shape)
+
+
+@_scale_shift.vjp("shift")
+def _(g, shift_shape):
+    return sum_to(g, shape=shift_shape)
+
+
+def scale_shift(x, scale, shift):
+    """x·scale + shift per channel: batch normalisation in evaluation, where the statistics are constants.
+
+    x (…, c), scale and shift (c,) → the shape of x. Raises `ShapeError`.
+    """
+    return _scale_shift(x, scale, shift)
 
 
 @primitive(aux=True)
