@@ -14,6 +14,7 @@ import ctypes
 import os
 from contextlib import contextmanager
 
+FOUR = 4  # BLAS rounds alike wherever a matrix is cut, if the pieces are large and begin at a multiple of four rows
 SMALLEST = 2**17  # numbers to move, or 2**8 multiplications each: below this a thread costs more than it brings
 
 
