@@ -294,6 +294,22 @@ REDUCTIONS = [
     op("log_softmax", slow.groupwise(lambda some: [math.log(p) for p in slow.softmax(some)]), _rows()),
     op("norm", slow.reduction(lambda some: math.hypot(*some)), reductions("nonzero", min_side=1)),
 ]
+
+
+@st.composite
+def _with_bias(draw, name):
+    (x, w), params = draw(_convolved(name))
+    return (x, w, draw(arrays(w.shape[3 if name == "conv" else 2]))), params
+
+
+def biased(name, module):
+    """A convolution plus a bias: the oracle adds it behind, ours takes it along."""
+    function = getattr(module, name)
+    if module is slow:
+        return lambda x, w, b, **params: function(x, w, **params) + b
+    return lambda x, w, b, **params: function(x, w, bias=b, **params)
+
+
 MOVEMENTS = [
     op("reshape", slow.reshape, _reshapes(), linear_in=(0,), fn=lambda x, shape: mg.reshape(x, shape)),
     op("transpose", slow.transpose, _permutations(), linear_in=(0,), fn=lambda x, axes: mg.transpose(x, *axes)),
@@ -313,6 +329,10 @@ LINEAR_ALGEBRA = [
     *[
         op(name, getattr(slow, name), _convolved(name), linear_in=(0, 1))
         for name in ("conv", "conv_transpose", "conv_weight_gradient")
+    ],
+    *[
+        op(f"{name}/bias", biased(name, slow), _with_bias(name), fn=biased(name, mg))
+        for name in ("conv", "conv_transpose")
     ],
     op("average_pool", slow.average_pool, _pooled("any"), primitives=("getitem", "divide"), linear_in=(0,)),
     op("max_pool", slow.max_pool, _pooled("distinct"), primitives=("stack", "max")),

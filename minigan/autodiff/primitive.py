@@ -67,7 +67,8 @@ class Rule:
 
 
 class Primitive:
-    """A differentiable function: call it with Tensors, arrays and Python numbers; parameters are keyword-only.
+    """A differentiable function: call it with Tensors, arrays and Python numbers; parameters are keyword-only. The last
+    arguments may have defaults.
 
     All raw in, raw out. A Tensor among the arguments: a Tensor out, recorded if any of them requires a gradient.
     """
@@ -118,7 +119,7 @@ class Primitive:
                 if needs[i]:
                     what = f"{self.name} has no VJP for {self.arguments[i]!r}, which requires a gradient"
                     raise GradientError(message(what, fix=f'register one with @{self.name}.vjp("{self.arguments[i]}")'))
-            rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets)]
+            rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets if i < len(needs))]
             names = dict.fromkeys(name for rule, _ in rules for name in rule.saves)
             number = {name: i for i, a in enumerate(self.arguments) for name in (a, f"{a}_shape")}
             self._plans[needs] = rules, [(name, number.get(name)) for name in names]

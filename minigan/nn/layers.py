@@ -125,8 +125,7 @@ class Conv(Module):
 
     def apply(self, x, weight):
         """The layer's function with another weight of the same shape."""
-        y = ops.conv(x, weight, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias
+        return ops.conv(x, weight, self.stride, self.padding, self.bias)
 
     def extra(self):
         """Channels and geometry."""
@@ -171,8 +170,7 @@ class ConvTranspose(Module):
 
     def apply(self, x, weight):
         """The layer's function with another weight of the same shape."""
-        y = ops.conv_transpose(x, weight, self.stride, self.padding, self.output_padding)
-        return y if self.bias is None else y + self.bias
+        return ops.conv_transpose(x, weight, self.stride, self.padding, self.output_padding, self.bias)
 
     def extra(self):
         """Channels and geometry."""

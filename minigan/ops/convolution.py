@@ -17,6 +17,7 @@ from operator import index
 
 from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
+from ..autodiff.vector_space import sum_to
 from ..backend import of
 from ..errors import ShapeError, message
 
@@ -50,14 +51,23 @@ def _check(x, w, channels, what):
         raise ValueError(f"x has {x.shape[3]} channels, the weights' {what} has {channels}")
 
 
-@primitive
-def _conv(x, w, *, stride, padding):
-    """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i]
+def _plus(y, b):
+    """y + b for every pixel, in place: nobody else has seen y yet."""
+    if b is None:
+        return y
+    if b.shape != y.shape[-1:]:
+        raise ValueError(f"the bias must have shape {y.shape[-1:]}, one number a channel of the result; got {b.shape}")
+    return of(y).add_row(y.reshape(-1, b.size), b).reshape(y.shape)
 
-    x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ)
+
+@primitive
+def _conv(x, w, b=None, *, stride, padding):
+    """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i] + b[o]
+
+    x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ),  b̄ = Σ ȳ over samples and pixels
     """
     _check(x, w, w.shape[2], "input side")
-    return of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding))
+    return _plus(of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding)), b)
 
 
 @_conv.vjp("x")
@@ -70,14 +80,19 @@ def _(g, x, w_shape, *, stride, padding):
     return _conv_weight_gradient(x, g, kernel=w_shape[:2], stride=stride, padding=padding)
 
 
+@_conv.vjp("b")
+def _(g, b_shape):
+    return sum_to(g, shape=b_shape)
+
+
 @primitive
-def _conv_transpose(x, w, *, stride, padding, size):
-    """The adjoint of conv in its image.    x̄ = conv(ȳ, w),  w̄ = conv_weight_gradient(ȳ, x)"""
+def _conv_transpose(x, w, b=None, *, stride, padding, size):
+    """The adjoint of conv in its image, plus b.    x̄ = conv(ȳ, w),  w̄ = conv_weight_gradient(ȳ, x),  b̄ = Σ ȳ"""
     _check(x, w, w.shape[3], "output side")
     convolved = _output_size(size, w.shape[:2], stride, padding)
     if convolved != x.shape[1:3]:
         raise ValueError(f"an image of {tuple(size)} convolves to {convolved}, not {x.shape[1:3]}")
-    return of(x).conv_transpose(x, w, stride, padding, size)
+    return _plus(of(x).conv_transpose(x, w, stride, padding, size), b)
 
 
 @_conv_transpose.vjp("x")
@@ -88,6 +103,11 @@ def _(g, w, *, stride, padding):
 @_conv_transpose.vjp("w")
 def _(g, x, w_shape, *, stride, padding):
     return _conv_weight_gradient(g, x, kernel=w_shape[:2], stride=stride, padding=padding)
+
+
+@_conv_transpose.vjp("b")
+def _(g, b_shape):
+    return sum_to(g, shape=b_shape)
 
 
 @primitive
@@ -115,22 +135,26 @@ def _(gy, x, *, stride, padding):
 # ---- the functions that people call ---------------------------------------------------------------------------------
 
 
-def conv(x, w, stride=1, padding=0):
+def conv(x, w, stride=1, padding=0, bias=None):
     """Convolution (cross-correlation, as in every deep-learning library) of images with weights.
 
     x (n, h, w, in), w (kh, kw, in, out) → (n, oh, ow, out) with oh = (h + 2·padding − kh)//stride + 1. ``stride``,
-    ``padding``: an int or a pair (rows, columns); the border is zeros. Raises `ShapeError` for channels that differ or
-    a window that does not fit.
+    ``padding``: an int or a pair (rows, columns); the border is zeros. ``bias`` (out,) is added to every pixel. Raises
+    `ShapeError` for channels that differ or a window that does not fit.
     """
-    return _conv(x, w, stride=_pair(stride, "stride"), padding=_pair(padding, "padding"))
+    return _conv(x, w, *_given(bias), stride=_pair(stride, "stride"), padding=_pair(padding, "padding"))
 
 
-def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
+def _given(bias):
+    return () if bias is None else (bias,)
+
+
+def conv_transpose(x, w, stride=1, padding=0, output_padding=0, bias=None):
     """Transposed convolution: the adjoint of `conv` with the same weights, stride and padding.
 
     x (n, oh, ow, out), w (kh, kw, in, out) as of the conv it transposes → (n, h, w, in) with h = (oh − 1)·stride −
     2·padding + kh + output_padding. ``output_padding`` (0 ≤ output_padding < stride) says how many rows the transposed
-    conv would have left over. Raises `ShapeError`.
+    conv would have left over. ``bias`` (in,) is added to every pixel. Raises `ShapeError`.
     """
     stride, padding = _pair(stride, "stride"), _pair(padding, "padding")
     extra = _pair(output_padding, "output_padding")
@@ -139,7 +163,7 @@ def conv_transpose(x, w, stride=1, padding=0, output_padding=0):
         raise ShapeError(message(what, operands=[("x", x), ("w", w)], scope=state.scope))
     numbers = zip(x.shape[1:3], w.shape[:2], stride, padding, extra, strict=False)
     size = tuple((n - 1) * s - 2 * p + k + e for n, k, s, p, e in numbers)
-    return _conv_transpose(x, w, stride=stride, padding=padding, size=size)
+    return _conv_transpose(x, w, *_given(bias), stride=stride, padding=padding, size=size)
 
 
 def conv_weight_gradient(x, g, kernel, stride=1, padding=0):

@@ -1,0 +1,140 @@
+"""Convolution with NumPy: columns laid out by strided copies, multiplied and added up again, part by part of a batch.
+
+The columns of an image are kh·kw/(sh·sw) times as large as the image. Those of a whole batch would fill the memory (of
+a DCGAN, half of it) and no cache, so they are made for some samples at a time, and again in the backward pass.
+"""
+
+import numpy as np
+
+from . import threads
+from .reference import Backend
+from .threads import FOUR, split
+
+MOST = 2**22  # numbers in the columns of one part
+PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
+
+
+class Convolution(Backend):
+    """What `NumpyBackend` does about convolution."""
+
+    xp = np
+
+    def im2col(self, x, kernel, stride, padding, size):
+        """Strided copies: along a row of the image (kx, c) is contiguous, so runs of kw·c numbers move at once."""
+        return _columns(_padded(x, padding), kernel, stride, size)
+
+    def col2im(self, col, shape, kernel, stride, padding, size):
+        """Sorted by stride phase: row sy·a + r of the image gets tap r + sy·q of window a − q, for each q.
+
+        The first tap of a phase is copied instead of added to zeros, and taps of all phases with the same q go at once:
+        runs of sw·c contiguous numbers, two at a time as one complex number, which is added like two real ones. Where
+        the run is odd and short, that does not pay.
+        """
+        (n, h, w, c), (kh, kw), (sh, sw), (ph, pw), (oh, ow) = shape, kernel, stride, padding, size
+        number = col.dtype if (sw * c) % 2 else PAIRS.get(col.dtype, col.dtype)
+        if kh % sh or kw % sw or (number == col.dtype and c < 8):
+            return super().col2im(col, shape, kernel, stride, padding, size)
+        qh, qw = kh // sh, kw // sw
+        high, wide = max(oh + qh - 1, -(-(h + ph) // sh)), max(ow + qw - 1, -(-(w + pw) // sw))
+        col = np.ascontiguousarray(col)
+        taps = col.reshape(n, oh, ow, qh, sh, qw, sw * c).view(number).swapaxes(3, 4).swapaxes(2, 3)
+        sums = np.empty((n, high, sh, wide, taps.shape[-1]), number)
+        sums[:, oh:], sums[:, :oh, :, ow:] = 0, 0
+        for y in range(qh):
+            for x in range(qw):
+                here = sums[:, y : y + oh, :, x : x + ow]
+                if x == y == 0:
+                    here[...] = taps[:, :, :, :, y, x]
+                else:
+                    here += taps[:, :, :, :, y, x]
+        return sums.view(col.dtype).reshape(n, high * sh, wide * sw, c)[:, ph : ph + h, pw : pw + w]
+
+    def conv(self, x, w, stride, padding, size):
+        """Part by part, on all threads: the columns of a large batch never exist as a whole."""
+        (kh, kw, _, o), w2 = w.shape, w.reshape(-1, w.shape[3])
+        out = np.empty((len(x), *size, o), np.result_type(x, w))
+
+        def work(part):
+            columns = self.im2col(x[part], (kh, kw), stride, padding, size)
+            np.matmul(columns, w2, out=out[part].reshape(len(columns), o))
+
+        _over_batch(work, len(x), size[0] * size[1] * len(w2))
+        return out
+
+    def conv_transpose(self, g, w, stride, padding, size):
+        """Part by part, on all threads."""
+        (n, oh, ow, o), (kh, kw, c, _) = g.shape, w.shape
+        out, transposed = np.empty((n, *size, c), np.result_type(g, w)), w.reshape(-1, o).T
+
+        def work(part):
+            columns, shape = g[part].reshape(-1, o) @ transposed, (part.stop - part.start, *size, c)
+            out[part] = self.col2im(columns, shape, (kh, kw), stride, padding, (oh, ow))
+
+        _over_batch(work, n, oh * ow * kh * kw * c)
+        return out
+
+    def conv_weight_gradient(self, x, g, kernel, stride, padding):
+        """Each thread takes some rows of the kernel: it lays out these columns only, and nothing is left to sum."""
+        (n, oh, ow, o), (kh, kw), c = g.shape, kernel, x.shape[3]
+        padded, out = _padded(x, padding), np.zeros((kh, kw * c, o), np.result_type(x, g))
+
+        def work(first, last):
+            step = max(1, MOST // max(1, oh * ow * kh * kw * c))
+            for part in [slice(start, start + step) for start in range(0, n, step)]:
+                columns = _columns(padded[part, first:], (last - first, kw), stride, (oh, ow))
+                out[first:last] += (columns.T @ g[part].reshape(-1, o)).reshape(-1, kw * c, o)
+
+        alone = threads.blas_is_single and kw * c % FOUR == 0
+        split(work, kh, n * oh * ow * kh * kw * c if alone else 0)
+        return out.reshape(kh, kw, c, o)
+
+
+# ---- the parts of a batch -------------------------------------------------------------------------------------------
+
+
+def _over_batch(work, samples, numbers):
+    """Call ``work(slice)`` for all parts of a batch, on all threads if BLAS has but one.
+
+    numbers: of a sample's columns. It is cut between groups of as many samples (FOUR, or a multiple) as are worth a
+    thread.
+    """
+    group = FOUR * max(1, threads.SMALLEST // max(1, FOUR * numbers))
+    groups, most = max(1, samples // group), max(1, MOST // max(1, group * numbers))
+    cuts = [group * i for i in range(groups)] + [samples]
+
+    def several(first, last):
+        for start in range(first, last, most):
+            work(slice(cuts[start], cuts[min(start + most, last)]))
+
+    split(several, groups, samples * numbers if threads.blas_is_single else 0)
+
+
+# ---- laying out columns ---------------------------------------------------------------------------------------------
+
+
+def _padded(x, padding):
+    """x (n, h, w, c) with a border of zeros, in contiguous memory."""
+    (n, h, w, c), (ph, pw) = x.shape, padding
+    if not (ph or pw):
+        return np.ascontiguousarray(x)
+    out = np.zeros((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    out[:, ph : ph + h, pw : pw + w] = x
+    return out
+
+
+def _columns(x, kernel, stride, size):
+    """The columns of images with their border: (n, h, w, c), whose rows are contiguous → (n·oh·ow, kh·kw·c).
+
+    A run of kw·c numbers moves as items of 16 or 8 bytes where the steps between runs allow it: one channel's runs of 4
+    as one item each.
+    """
+    (n, _, _, c), (kh, kw), (sh, sw), (oh, ow) = x.shape, kernel, stride, size
+    s0, s1, s2, s3 = x.strides
+    shape, steps = (n, oh, ow, kh, kw * c), (s0, s1 * sh, s2 * sw, s1)
+    windows, out = np.lib.stride_tricks.as_strided(x, shape, (*steps, s3)), np.empty(shape, x.dtype)
+    for item in map(np.dtype, ("c16", "f8")):
+        if kw * c * s3 % item.itemsize == 0 and all(step % 8 == 0 for step in steps):
+            windows, out = windows.view(item), out.view(item)
+            break
+    out[...] = windows
+    return out.view(x.dtype).reshape(n * oh * ow, kh * kw * c)
