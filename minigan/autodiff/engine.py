@@ -110,17 +110,16 @@ def _run(roots, order, targets, create_graph, retain_graph):
     with enable_grad() if create_graph else no_grad():
         try:
             for y, g in roots:
-                _accumulate(cotangents, owned, y.node, g if create_graph else g.data, create_graph)
+                if y.node in needed:
+                    _accumulate(cotangents, owned, y.node, g if create_graph else g.data, create_graph)
             for node in order:
-                if node not in needed:
-                    continue
-                g = cotangents.get(node) if node in kept else cotangents.pop(node, None)
+                g = cotangents.get(node)  # complete now: all that used this node are younger
                 if g is None:
                     continue
                 if node.hooks:
-                    g = _call_hooks(node, g, create_graph)
-                    if node in kept:
-                        cotangents[node] = g
+                    g = cotangents[node] = _call_hooks(node, g, create_graph)
+                if node not in kept:
+                    del cotangents[node]
                 if node.op is None:
                     continue
                 if node.versions or node.saved is None:
@@ -139,16 +138,19 @@ def _step(node, g, needed, cotangents, owned, recorded):
     """Send the cotangent of one node to those of its parents that are needed."""
     parents, op = node.parents, node.op
     needs = tuple([p in needed for p in parents])  # None, for a constant, is not
-    for rule, targets in op.plan(needs)[0]:
+    for rule, targets in (op.plans.get(needs) or op.plan(needs))[0]:
         result = rule(g, node, needs, recorded)
         for i, part in zip(targets, result if len(targets) > 1 or op.variadic else (result,), strict=True):
             if needs[i] and part is not None:
                 parent = parents[i]
                 if part.shape != parent.shape:
                     part = _unbroadcast(node, i, part)
-                if part.dtype != parent.dtype:
+                if part.dtype is not parent.dtype and part.dtype != parent.dtype:
                     _complain(node, i, f"dtype {part.dtype}, expected {parent.dtype}")
-                _accumulate(cotangents, owned, parent, part, recorded)
+                if parent in cotangents:
+                    _accumulate(cotangents, owned, parent, part, recorded)
+                else:
+                    cotangents[parent] = part
 
 
 def _accumulate(cotangents, owned, node, g, recorded):

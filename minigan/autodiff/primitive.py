@@ -84,7 +84,7 @@ class Primitive:
         named = code.co_argcount + code.co_kwonlyargcount
         self.arguments = code.co_varnames[: code.co_argcount] or code.co_varnames[named : named + 1]
         self.rules = []
-        self._plans = {}  # which parents need gradients → which rules run, what they save
+        self.plans = {}  # which parents need gradients → which rules run, what they save
         self.params = code.co_varnames[code.co_argcount : named]
         if self.name in registry and registry[self.name].__module__ != self.__module__:
             raise ValueError(f"a primitive named {self.name!r} exists already, in {registry[self.name].__module__}")
@@ -112,7 +112,7 @@ class Primitive:
 
     def plan(self, needs):
         """For a tuple of bools, one per argument: (rules with their targets, what to save and of which argument)."""
-        if needs not in self._plans:
+        if needs not in self.plans:
             every = tuple(range(len(needs)))
             rules = [(rule, rule.targets or every) for rule in self.rules]
             for i in set(every) - {i for _, targets in rules for i in targets}:
@@ -122,8 +122,8 @@ class Primitive:
             rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets if i < len(needs))]
             names = dict.fromkeys(name for rule, _ in rules for name in rule.saves)
             number = {name: i for i, a in enumerate(self.arguments) for name in (a, f"{a}_shape")}
-            self._plans[needs] = rules, [(name, number.get(name)) for name in names]
-        return self._plans[needs]
+            self.plans[needs] = rules, [(name, number.get(name)) for name in names]
+        return self.plans[needs]
 
     def __call__(self, *args, **params):
         for a in args:
@@ -151,7 +151,7 @@ class Primitive:
         shared = None if out.base is None else self._shared_version(args, out)
         parents = [a.node if type(a) is Tensor else None for a in args] if state.recording else ()
         needs = tuple([p is not None for p in parents])
-        rules, names = self._plans.get(needs) or self.plan(needs) if True in needs else ((), ())
+        rules, names = self.plans.get(needs) or self.plan(needs) if True in needs else ((), ())
         if not rules:
             return Tensor(out, None, None, shared)
         saved, versions = {}, ()
