@@ -265,6 +265,21 @@ def test_an_override_is_its_reference(device, name, dtype, data):
     check_override(LIBRARIES[device], name, arguments, written, dtype, data.draw(st.sampled_from(LAYOUTS)))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 4, 1), (2, 4, 1, 3), (1, 4, 4, 2)])
+def test_the_stride_of_an_axis_of_length_one_means_nothing(shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    strides = [24 + 4 * i if n == 1 else s for i, (n, s) in enumerate(zip(shape, x.strides))]
+    odd = np.lib.stride_tricks.as_strided(x, shape, strides)
+    kernel, size = (min(2, shape[1]), min(2, shape[2])), (max(1, shape[1] - 1), max(1, shape[2] - 1))
+    w = np.random.default_rng(1).standard_normal((*kernel, shape[3], 3)).astype("float32")
+    y, expected = (b.conv(a, w, (1, 1), (0, 0), size) for b, a in ((LIBRARIES["cpu"], odd), (reference, x)))
+    assert_allclose(y, expected, rtol=1e-5)
+    found, expected = (
+        b.conv_weight_gradient(a, y, kernel, (1, 1), (0, 0)) for b, a in ((LIBRARIES["cpu"], odd), (reference, x))
+    )
+    assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def large_arguments():
     """Enough for blocks, threads and groups of rows: {primitive: (arguments, written)}."""
     rng = np.random.default_rng(0)

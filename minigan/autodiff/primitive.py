@@ -67,8 +67,7 @@ class Rule:
 
 
 class Primitive:
-    """A differentiable function: call it with Tensors, arrays and Python numbers; parameters are keyword-only. The last
-    arguments may have defaults.
+    """A differentiable function of Tensors, arrays and numbers (some may have defaults); parameters are keyword-only.
 
     All raw in, raw out. A Tensor among the arguments: a Tensor out, recorded if any of them requires a gradient.
     """

@@ -129,11 +129,11 @@ def _columns(x, kernel, stride, size):
     as one item each.
     """
     (n, _, _, c), (kh, kw), (sh, sw), (oh, ow) = x.shape, kernel, stride, size
-    s0, s1, s2, s3 = x.strides
+    s0, s1, s2, _ = x.strides  # the last may be anything if there is one channel
     shape, steps = (n, oh, ow, kh, kw * c), (s0, s1 * sh, s2 * sw, s1)
-    windows, out = np.lib.stride_tricks.as_strided(x, shape, (*steps, s3)), np.empty(shape, x.dtype)
+    windows, out = np.lib.stride_tricks.as_strided(x, shape, (*steps, x.itemsize)), np.empty(shape, x.dtype)
     for item in map(np.dtype, ("c16", "f8")):
-        if kw * c * s3 % item.itemsize == 0 and all(step % 8 == 0 for step in steps):
+        if kw * c * x.itemsize % item.itemsize == 0 and all(step % 8 == 0 for step in steps):
             windows, out = windows.view(item), out.view(item)
             break
     out[...] = windows
