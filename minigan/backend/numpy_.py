@@ -53,7 +53,7 @@ class NumpyBackend(Convolution):
         a, b = a.T if ta else a, b.T if tb else b
         if a.shape[1] == 1:  # NumPy computes an outer product without BLAS, ten times slower than this: a column of 0
             a, b = np.concatenate([a, np.zeros_like(a)], 1), np.concatenate([b, np.zeros_like(b)])
-        size = a.size * b.shape[1] // 256
+        size = a.size * b.shape[1] // 256 if b.shape[1] > 1 else 0
         if size < threads.SMALLEST or not threads.blas_is_single:
             return a @ b
         out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
@@ -74,7 +74,7 @@ class NumpyBackend(Convolution):
         """With the row repeated until it is long, where the matrix has enough rows for that."""
         times = LONG // max(1, row.size) + 1
         whole = len(a) - len(a) % times
-        if whole and a.flags.c_contiguous:
+        if whole and row.size and a.flags.c_contiguous:
             a[:whole].reshape(-1, times * row.size)[...] += np.broadcast_to(row, (times, row.size)).reshape(-1)
             a[whole:] += row
         else:

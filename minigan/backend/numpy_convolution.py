@@ -4,6 +4,8 @@ The columns of an image are kh·kw/(sh·sw) times as large as the image. Those o
 a DCGAN, half of it) and no cache, so they are made for some samples at a time, and again in the backward pass.
 """
 
+import math
+
 import numpy as np
 
 from . import threads
@@ -11,13 +13,12 @@ from .reference import Backend
 from .threads import FOUR, split
 
 MOST = 2**22  # numbers in the columns of one part
+SMALL_PRODUCT = 2**20  # multiplications: up to here OpenBLAS may choose another kernel, which rounds differently
 PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
 
 
 class Convolution(Backend):
     """What `NumpyBackend` does about convolution."""
-
-    xp = np
 
     def im2col(self, x, kernel, stride, padding, size):
         """Strided copies: along a row of the image (kx, c) is contiguous, so runs of kw·c numbers move at once."""
@@ -51,40 +52,44 @@ class Convolution(Backend):
 
     def conv(self, x, w, stride, padding, size):
         """Part by part, on all threads: the columns of a large batch never exist as a whole."""
-        (kh, kw, _, o), w2 = w.shape, w.reshape(-1, w.shape[3])
-        out = np.empty((len(x), *size, o), np.result_type(x, w))
+        (kh, kw, c, o), rows = w.shape, math.prod(size)
+        out, w2 = np.empty((len(x), *size, o), np.result_type(x, w)), w.reshape(kh * kw * c, o)
 
         def work(part):
             columns = self.im2col(x[part], (kh, kw), stride, padding, size)
             np.matmul(columns, w2, out=out[part].reshape(len(columns), o))
 
-        _over_batch(work, len(x), size[0] * size[1] * len(w2))
+        _over_batch(work, len(x), rows, kh * kw * c, o)
         return out
 
     def conv_transpose(self, g, w, stride, padding, size):
         """Part by part, on all threads."""
         (n, oh, ow, o), (kh, kw, c, _) = g.shape, w.shape
-        out, transposed = np.empty((n, *size, c), np.result_type(g, w)), w.reshape(-1, o).T
+        out, transposed = np.empty((n, *size, c), np.result_type(g, w)), w.reshape(kh * kw * c, o).T
 
         def work(part):
-            columns, shape = g[part].reshape(-1, o) @ transposed, (part.stop - part.start, *size, c)
-            out[part] = self.col2im(columns, shape, (kh, kw), stride, padding, (oh, ow))
+            samples = part.stop - part.start
+            columns = g[part].reshape(samples * oh * ow, o) @ transposed
+            out[part] = self.col2im(columns, (samples, *size, c), (kh, kw), stride, padding, (oh, ow))
 
-        _over_batch(work, n, oh * ow * kh * kw * c)
+        _over_batch(work, n, oh * ow, kh * kw * c, o)
         return out
 
     def conv_weight_gradient(self, x, g, kernel, stride, padding):
         """Each thread takes some rows of the kernel: it lays out these columns only, and nothing is left to sum."""
         (n, oh, ow, o), (kh, kw), c = g.shape, kernel, x.shape[3]
         padded, out = _padded(x, padding), np.zeros((kh, kw * c, o), np.result_type(x, g))
+        count = -(-n * oh * ow * kh * kw * c // MOST)
+        parts = [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
         def work(first, last):
-            step = max(1, MOST // max(1, oh * ow * kh * kw * c))
-            for part in [slice(start, start + step) for start in range(0, n, step)]:
+            for part in parts:
                 columns = _columns(padded[part, first:], (last - first, kw), stride, (oh, ow))
-                out[first:last] += (columns.T @ g[part].reshape(-1, o)).reshape(-1, kw * c, o)
+                product = columns.T @ g[part].reshape(len(columns), o)
+                out[first:last] += product.reshape(last - first, kw * c, o)
 
-        alone = threads.blas_is_single and kw * c % FOUR == 0
+        smallest = n // max(1, count) * oh * ow * kw * c * o  # multiplications for one row of the kernel
+        alone = threads.blas_is_single and kw * c % FOUR == 0 and o > 1 and smallest > SMALL_PRODUCT
         split(work, kh, n * oh * ow * kh * kw * c if alone else 0)
         return out.reshape(kh, kw, c, o)
 
@@ -92,21 +97,23 @@ class Convolution(Backend):
 # ---- the parts of a batch -------------------------------------------------------------------------------------------
 
 
-def _over_batch(work, samples, numbers):
+def _over_batch(work, samples, rows, width, o):
     """Call ``work(slice)`` for all parts of a batch, on all threads if BLAS has but one.
 
-    numbers: of a sample's columns. It is cut between groups of as many samples (FOUR, or a multiple) as are worth a
-    thread.
+    A sample's columns are (rows, width), its product makes ``o`` numbers of a row. The batch is cut between groups of
+    samples that are worth a thread and large enough for BLAS to round alike, whatever the number of threads.
     """
-    group = FOUR * max(1, threads.SMALLEST // max(1, FOUR * numbers))
-    groups, most = max(1, samples // group), max(1, MOST // max(1, group * numbers))
+    unit = 1 if rows % FOUR == 0 else FOUR
+    numbers = max(1, unit * rows * width)
+    group = unit * max(1, threads.SMALLEST // numbers, SMALL_PRODUCT // (numbers * max(1, o)) + 1)
+    groups, most = max(1, samples // group), max(1, MOST // (group * max(1, rows * width)))
     cuts = [group * i for i in range(groups)] + [samples]
 
     def several(first, last):
         for start in range(first, last, most):
             work(slice(cuts[start], cuts[min(start + most, last)]))
 
-    split(several, groups, samples * numbers if threads.blas_is_single else 0)
+    split(several, groups, samples * rows * width if threads.blas_is_single else 0)
 
 
 # ---- laying out columns ---------------------------------------------------------------------------------------------

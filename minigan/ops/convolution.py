@@ -20,6 +20,7 @@ from ..autodiff.primitive import primitive
 from ..autodiff.vector_space import sum_to
 from ..backend import of
 from ..errors import ShapeError, message
+from .linear import plus_row
 
 __all__ = ["conv", "conv_transpose", "conv_weight_gradient"]
 
@@ -51,15 +52,6 @@ def _check(x, w, channels, what):
         raise ValueError(f"x has {x.shape[3]} channels, the weights' {what} has {channels}")
 
 
-def _plus(y, b):
-    """y + b for every pixel, in place: nobody else has seen y yet."""
-    if b is None:
-        return y
-    if b.shape != y.shape[-1:]:
-        raise ValueError(f"the bias must have shape {y.shape[-1:]}, one number a channel of the result; got {b.shape}")
-    return of(y).add_row(y.reshape(-1, b.size), b).reshape(y.shape)
-
-
 @primitive
 def _conv(x, w, b=None, *, stride, padding):
     """y[n,oy,ox,o] = Σ w[ky,kx,i,o]·x[n, s·oy + ky − p, s·ox + kx − p, i] + b[o]
@@ -67,7 +59,8 @@ def _conv(x, w, b=None, *, stride, padding):
     x̄ = conv_transpose(ȳ, w),  w̄ = conv_weight_gradient(x, ȳ),  b̄ = Σ ȳ over samples and pixels
     """
     _check(x, w, w.shape[2], "input side")
-    return _plus(of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding)), b)
+    y = of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding))
+    return y if b is None else plus_row(y, b)
 
 
 @_conv.vjp("x")
@@ -92,7 +85,8 @@ def _conv_transpose(x, w, b=None, *, stride, padding, size):
     convolved = _output_size(size, w.shape[:2], stride, padding)
     if convolved != x.shape[1:3]:
         raise ValueError(f"an image of {tuple(size)} convolves to {convolved}, not {x.shape[1:3]}")
-    return _plus(of(x).conv_transpose(x, w, stride, padding, size), b)
+    y = of(x).conv_transpose(x, w, stride, padding, size)
+    return y if b is None else plus_row(y, b)
 
 
 @_conv_transpose.vjp("x")

@@ -9,7 +9,7 @@ import math
 from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
 from ..autodiff.vector_space import sum_to
-from ..backend import of
+from ..backend import is_array, of
 from ..errors import ShapeError, message
 from .shape import reshape
 
@@ -40,12 +40,24 @@ def _(g, x, *, ta, tb):
     return _matmul(g, x, ta=True, tb=ta) if tb else _matmul(x, g, ta=not ta)
 
 
+def plus_row(y, b):
+    """The array y (…, m) with b (m,) added to every row, in place: for a y that nobody else has seen yet."""
+    if not is_array(b) or b.dtype != y.dtype:
+        raise TypeError(f"the bias must be an array of {y.dtype}, got {getattr(b, 'dtype', repr(b))}")
+    if b.shape != y.shape[-1:]:
+        raise ValueError(f"the bias must have shape {y.shape[-1:]}, a number for each channel; got {b.shape}")
+    return of(y).add_row(y.reshape(math.prod(y.shape[:-1]), b.size), b).reshape(y.shape)
+
+
 @primitive
 def _linear(x, w, b):
     """y = x w + b.    x̄ = ȳ wᵀ,  w̄ = xᵀ ȳ,  b̄ = Σ ȳ over the rows"""
-    if x.ndim != 2 or x.shape[1:] != w.shape[:1] or w.shape[1:] != b.shape:
-        raise ValueError(f"x must be (…, n), w (n, m) and b (m,); got x {x.shape}, w {w.shape} and b {b.shape}")
-    return of(x).add_row(of(x).gemm(x, w), b)
+    if w.ndim != 2:
+        raise ValueError(f"w must be a matrix (n, m), got {w.shape}")
+    if x.shape[-1] != w.shape[0]:
+        hint = "; nn.Flatten() before a dense layer?" if x.ndim > 2 else ""
+        raise ValueError(f"the inner lengths differ: {x.shape[-1]} and {w.shape[0]}{hint}")
+    return plus_row(of(x).gemm(x, w), b)
 
 
 @_linear.vjp("x", "w", "b")
@@ -79,9 +91,12 @@ def linear(x, w, b):
 
     Raises `ShapeError` when the lengths do not fit.
     """
-    if x.ndim > 2 and x.shape[-1] == w.shape[0]:
-        return _on_rows(_linear, x, w, b)
-    return _linear(x, w, b)
+    axes = getattr(x, "ndim", 0)
+    if axes == 0 or not hasattr(w, "shape"):
+        raise ShapeError(message("linear takes arrays with at least one axis", operands=[("x", x), ("w", w), ("b", b)]))
+    if axes == 1:
+        return _drop(linear(reshape(x, 1, x.shape[0]), w, b), -2)
+    return _on_rows(_linear, x, w, b) if axes > 2 and x.shape[-1:] == w.shape[:1] else _linear(x, w, b)
 
 
 def _on_rows(op, x, w, *rest):

@@ -59,8 +59,8 @@ def batch_norm(x, gamma, beta, eps=1e-5, statistics=None):
 @primitive
 def _scale_shift(x, scale, shift):
     """y = x·scale + shift, per channel.    x̄ = ȳ·scale,  scale̅ = Σ ȳ·x,  shift̅ = Σ ȳ"""
-    if x.shape[-1:] != scale.shape or scale.shape != shift.shape or x.ndim < 2:
-        raise ValueError(f"x has {x.shape[-1]} channels, scale and shift have shapes {scale.shape} and {shift.shape}")
+    if x.shape[-1:] != scale.shape or scale.shape != shift.shape:
+        raise ValueError(f"x must be (…, c), scale and shift (c,); got {x.shape}, {scale.shape} and {shift.shape}")
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     return of(x).scale_shift(rows, scale, shift).reshape(x.shape)
 
