@@ -1,6 +1,7 @@
 """How fast minigan is, beside other libraries and beside its matrix products alone.
 
     python -m benchmarks [toy dcgan critic wgan_gp sampling overhead scaling] [--repeats 15] [--threads 2]
+    python -m benchmarks toy --peers torch               minigan, its matrix products and one peer
     python -m benchmarks compare OLD.json NEW.json
 
 Peers (PyTorch, JAX, HIPS autograd, MyGrad) take part where they are installed; none is needed. `workloads` says what is
@@ -16,7 +17,7 @@ from benchmarks import compare
 from benchmarks.libraries import installed
 from benchmarks.measure import known_peers, measure
 from benchmarks.plot import plot
-from benchmarks.report import save, versions
+from benchmarks.report import save, sizes, versions
 from benchmarks.table import table
 from benchmarks.workloads import AIMS, TOGETHER, workloads
 
@@ -74,8 +75,9 @@ def main(argv=None):
     absent = [peer for peer in args.peers if not installed(peer)]
     peers = [peer for peer in args.peers if installed(peer)]
     report = {"versions": versions(), "threads": args.threads, "device": args.device, "absent": absent}
-    report |= {"failures": [], "workloads": {}}
     chosen, groups = workloads(args.quick), {}
+    report |= {"quick": args.quick, "sizes": sizes(w for family in args.families for w in chosen[family])}
+    report |= {"failures": [], "workloads": {}}
     for family in args.families:
         groups.setdefault(TOGETHER.get(family, family), []).extend(chosen[family])
     for name, group in groups.items():

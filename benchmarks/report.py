@@ -3,6 +3,8 @@
     {"versions":  {package: version},
      "threads":   of every candidate,
      "device":    "cpu" or "cuda",
+     "quick":     true if the sizes are tiny,
+     "sizes":     {workload: {"batch": …, "width": …, "count": …}},
      "absent":    [libraries that are not installed],
      "failures":  [message of each candidate that died],
      "workloads": {workload: {candidate: {
@@ -15,6 +17,7 @@ Of candidates and workloads in the same group, the i-th number of "seconds" come
 """
 
 import json
+import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -25,16 +28,21 @@ PACKAGES = ("numpy", "torch", "jax", "jaxlib", "autograd", "mygrad", "cupy-cuda1
 
 
 def versions():
-    """{package: version} of minigan and all installed packages that a time may depend on."""
+    """{package: version} of minigan, Python and all installed packages that a time may depend on."""
     import minigan
 
-    found = {"minigan": minigan.__version__}
+    found = {"minigan": minigan.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
     return found
+
+
+def sizes(workloads):
+    """{workload: its size}, of what a report holds."""
+    return {w.name: {"batch": w.batch, "width": w.width, "count": w.count} for w in workloads}
 
 
 def save(report, path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import pytest
 import minigan as mg
 from benchmarks import compare, report, scaling
 from benchmarks.__main__ import arguments
-from benchmarks.libraries import LIBRARIES, floor, make
+from benchmarks.libraries import LIBRARIES, conditions, floor, make
 from benchmarks.measure import measure
 from benchmarks.table import table
-from benchmarks.workloads import Aim, Workload, smallest, workloads
+from benchmarks.workloads import LATENT_DIM, Aim, Workload, smallest, workloads
 
 ROOT = Path(__file__).parent.parent
 QUICK = workloads(quick=True)
@@ -85,6 +86,23 @@ def test_products_of_the_toy_step():
     assert flops == task.flops and all(len(product) == 4 for product in products)
 
 
+def test_products_of_a_dcgan_step_are_those_of_whole_batches(monkeypatch):
+    for limit in ("MOST", "SMALL_PRODUCT"):  # the backend cuts a batch into as many parts as it can
+        monkeypatch.setattr(f"minigan.backend.numpy_convolution.{limit}", 1)
+    (workload,) = QUICK["dcgan"]
+    products, flops = floor.record(make("minigan", workload).step)
+    n, c = workload.batch, workload.width
+    wide, dense_d, dense_g = 7 * 7 * 16 * c * 2 * c, 7 * 7 * 2 * c, LATENT_DIM * 7 * 7 * 2 * c
+    G = dense_g + wide + 14 * 14 * 16 * c  # multiplications per image, forward
+    D = 14 * 14 * 16 * c + wide + dense_d
+    # D's step: G forward; D forward twice, its gradients twice (no input's); G's step as for the toy
+    to_d, to_g = G + 2 * D + 2 * (2 * D - 14 * 14 * 16 * c), (G + D) + D + (2 * G - dense_g)
+    assert flops == 2 * n * (to_d + to_g)
+    assert len(products) == (3 + 6 + 2 * 5) + (6 + 3 + 5), "a product for each layer, whatever the backend's parts"
+    make("floor", workload).step()
+    assert not vars(mg.backend.get("cpu")), "the backend is as it was"
+
+
 def test_products_of_a_critic_step():
     (workload,) = workloads()["critic"]
     task = make("floor", workload)
@@ -92,6 +110,44 @@ def test_products_of_a_critic_step():
     first, second, dense = 14 * 14 * 16 * c, 7 * 7 * 16 * c * 2 * c, 7 * 7 * 2 * c  # multiplications per image
     assert task.flops == 2 * 2 * n * (3 * (first + second + dense) - first)  # forward and both gradients, but by x
     assert not vars(mg.backend.get("cpu")), "the backend is as it was"
+
+
+@pytest.mark.parametrize("version", ["2.3.1", "2.4.0", "2.13.0+cpu"])
+def test_pytorch_has_its_quickest_adam(version):
+    torch = pytest.importorskip("torch")
+    from benchmarks.libraries import torch_
+
+    assert torch_.fused(torch.torch_version.TorchVersion(version)) == (version != "2.3.1")
+    ours = torch_._adam(torch.nn.Linear(1, 1)).defaults
+    assert bool(ours["fused"]) == torch_.fused(torch.__version__)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "keeps", "threads"),
+    [
+        ("minigan", True, "ours"),
+        ("minigan tf32", True, "ours"),
+        ("floor", True, "ours"),
+        ("numpy", True, "its own"),
+        ("torch contiguous", False, "its own"),
+        ("autograd", False, "its own"),
+    ],
+)
+def test_conditions(candidate, keeps, threads, monkeypatch):
+    happened = []
+
+    @contextmanager
+    def in_charge():
+        happened.append("in charge")
+        yield
+        happened.append("no longer")
+
+    monkeypatch.setattr("minigan.backend.keep_memory", lambda: happened.append("keeps"))
+    monkeypatch.setattr("minigan.backend.threads.in_charge", in_charge)
+    with conditions(candidate):
+        happened.append("step")
+    before, after = (["in charge"], ["no longer"]) if threads == "ours" else ([], [])
+    assert happened == ["keeps"] * keeps + before + ["step"] + after
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------
@@ -104,8 +160,10 @@ def test_quick_run_from_the_command_line(tmp_path):
     for shown in ("NumPy by hand", "matrix products alone", "overhead forward", "exponent", "scaling.png"):
         assert shown in done.stdout
     written = report.load(tmp_path / "benchmarks.json")
-    assert {"versions", "threads", "device", "absent", "failures", "workloads"} == set(written)
-    assert written["threads"] == 1 and written["failures"] == [] and "numpy" in written["versions"]
+    facts = {"versions", "threads", "device", "quick", "sizes", "absent", "failures", "workloads"}
+    assert facts == set(written) and written["quick"] is True
+    assert written["threads"] == 1 and written["failures"] == [] and {"numpy", "python"} < set(written["versions"])
+    assert written["sizes"] == report.sizes(w for family in QUICK.values() for w in family)
     assert list(written["workloads"]) == [w.name for family in QUICK.values() for w in family]
     for results in written["workloads"].values():
         assert results["minigan"]["seconds"]
@@ -123,6 +181,12 @@ def test_a_candidate_that_dies_is_named_and_the_others_go_on(capfd):
     (message,) = failures
     assert message.startswith("numpy on broken ended with status 1") and "ValueError: by hand" in message
     assert message in capfd.readouterr().err
+
+
+def test_one_workload_beside_one_peer():
+    args = arguments(["toy", "--peers", "torch"])
+    assert args.families == ["toy"] and args.peers == ["torch"]
+    assert arguments(["--peers"]).peers == []
 
 
 @pytest.mark.parametrize(
@@ -167,6 +231,8 @@ def made(**results):
         "versions": {"numpy": "2"},
         "threads": 1,
         "device": "cpu",
+        "quick": False,
+        "sizes": {"dcgan": {"batch": 64, "width": 64, "count": 1}},
         "absent": ["jax"],
         "failures": [],
         "workloads": {"dcgan": results},
@@ -203,20 +269,66 @@ def test_table():
     assert "aim:" not in table(values, aims=())
 
 
-def write(path, values):
-    report.save(values, path)
-    return str(path)
+# ---- two reports ----------------------------------------------------------------------------------------------------
 
 
-def test_compare_names_what_got_slower_for_its_reference(tmp_path, capsys):
-    old = write(tmp_path / "old.json", made(minigan=result(1, 1), torch_contiguous=result(1, 1)))
-    busy = write(tmp_path / "busy.json", made(minigan=result(3, 3), torch_contiguous=result(3, 3)))
-    slow = write(tmp_path / "slow.json", made(minigan=result(1.3, 1.3), torch_contiguous=result(1, 1)))
-    assert compare.main([old, busy]) == 0
-    assert compare.main([old, slow, "--tolerance", "0.5"]) == 0
-    assert "SLOWER" not in capsys.readouterr().out
-    assert compare.main([old, slow]) == 1
-    assert "SLOWER by more than 15%:\n  dcgan: 1.30 times" in capsys.readouterr().out
+@pytest.fixture
+def compared(tmp_path, capsys):
+    """A function: two reports → the status of comparing them, and what was printed."""
+
+    def call(old, new, *options):
+        paths = [str(tmp_path / name) for name in ("old.json", "new.json")]
+        for path, values in zip(paths, (old, new)):
+            report.save(values, path)
+        try:
+            status = compare.main([*paths, *options])
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return call
+
+
+def test_compare_names_what_got_slower_by_every_indication(compared):
+    old = made(minigan=result(1, 1), torch_contiguous=result(1, 1))
+    slow = made(minigan=result(1.3, 1.3), torch_contiguous=result(1, 1))
+    status, text = compared(old, slow, "--tolerance", "0.5")
+    assert status == 0 and "SLOWER" not in text and "nothing is slower by more than 50%" in text
+    status, text = compared(old, slow)
+    assert status == 1 and "SLOWER by more than 15%, by every indication:\n  dcgan: at least 1.30 times" in text
+
+
+@pytest.mark.parametrize(
+    ("new", "ratio"),
+    [
+        ({"minigan": 3, "numpy": 3, "torch": 3}, 1),  # a busy machine
+        ({"minigan": 1, "numpy": 0.6, "torch": 1}, 1),  # one reference was lucky
+        ({"minigan": 1.02, "numpy": 0.7, "torch": 0.7}, 1.02),  # both were, the time has hardly moved
+        ({"minigan": 1.5, "numpy": 1.5, "torch": 1}, 1),  # one reference says that the machine is slower
+        ({"minigan": 1.5, "numpy": 1, "torch": 1.2}, 1.25),  # all agree
+        ({"minigan": 1.5, "jax": 1.5, "autograd": 1.5}, 1.5),  # these are no references
+    ],
+)
+def test_compare_alarms_only_if_all_indications_agree(new, ratio, compared):
+    old = made(**dict.fromkeys(new, result(1, 1, 1)))
+    new = made(**{name: result(*[seconds] * 3) for name, seconds in new.items()})
+    (change,) = compare.changes(old, new)
+    assert change.ratio == pytest.approx(ratio)
+    status, text = compared(old, new)
+    assert status == (ratio > 1.15)
+    rows = {line[35:63].strip(): line.split()[-1] for line in text.splitlines() if line[35:63].strip()}
+    assert rows["(its time)"] == f"{change.indications[0].ratio:.2f}" and rows["least, the verdict"] == f"{ratio:.2f}"
+    if "numpy" in new["workloads"]["dcgan"]:
+        by_hand, pytorch = change.indications[1:]
+        assert rows["NumPy by hand"] == f"{by_hand.ratio:.2f}" and rows["PyTorch"] == f"{pytorch.ratio:.2f}"
+
+
+def test_compare_takes_ratios_in_the_same_round():
+    old = made(minigan=result(1, 1, 1), numpy=result(1, 1, 1))
+    new = made(minigan=result(1, 2, 9), numpy=result(1, 1, 9))
+    (change,) = compare.changes(old, new)
+    assert [(i.reference, i.ratio) for i in change.indications] == [(None, 2), ("numpy", 1)]
 
 
 def test_compare_uses_the_floor_only_if_it_is_the_same():
@@ -224,9 +336,86 @@ def test_compare_uses_the_floor_only_if_it_is_the_same():
     same = made(minigan=result(4), floor=result(2, flops=100))
     fewer = made(minigan=result(1), floor=result(0.25, flops=50))
     (change,) = compare.changes(old, same)
-    assert change.reference == "floor" and change.ratio == 1
+    assert [(i.reference, i.ratio) for i in change.indications] == [(None, 2), ("floor", 1)]
     (change,) = compare.changes(old, fewer)
-    assert change.reference is None and change.ratio == 0.5
+    assert [(i.reference, i.ratio) for i in change.indications] == [(None, 0.5)]
+
+
+def test_compare_holds_tf32_against_tf32():
+    results = {"minigan": result(2), "minigan tf32": result(1), "torch tf32": result(1), "torch": result(1)}
+    both, one = ({**made(), "workloads": {"toy": values}} for values in (results, {**results, "torch": result(9)}))
+    plain, tf32 = compare.changes(both, one)
+    assert [i.reference for i in tf32.indications] == [None, "torch tf32"] and tf32.ratio == 1
+    assert [i.reference for i in plain.indications] == [None, "torch"] and plain.name != tf32.name
+
+
+def test_compare_names_a_workload_that_minigan_lost(compared):
+    old = made(minigan=result(1), floor=result(1, flops=1), numpy=result(1))
+    old["workloads"]["toy"] = {"minigan": result(1)}
+    died = json.loads(json.dumps(old))
+    del died["workloads"]["dcgan"]["minigan"]
+    died["failures"] = ["minigan on dcgan ended with status 1"]
+    status, text = compared(old, died)
+    assert status == 1 and "LOST: minigan on dcgan" in text and "nothing is slower" not in text
+    assert "FAILED in the new report: minigan on dcgan ended with status 1" in text
+    assert compared(old, died, "--partial")[0] == 1, "that is about whole workloads"
+    all_died = json.loads(json.dumps(old))
+    all_died["workloads"] = {"dcgan": {}, "toy": {}}
+    status, text = compared(old, all_died)
+    assert status == 1 and "LOST: minigan on dcgan" in text and "LOST: minigan on toy" in text
+
+
+def test_compare_names_a_workload_that_is_not_there(compared):
+    old, new = made(minigan=result(1)), made(minigan=result(1))
+    old["workloads"]["toy"] = {"minigan": result(1)}
+    status, text = compared(old, new)
+    assert status == 1 and "LOST: toy, the whole workload" in text
+    status, text = compared(old, new, "--partial")
+    assert status == 0 and "only in the old report: toy" in text
+    assert compared(new, old)[0] == 0, "more than before is no loss"
+    assert compared({**old, "workloads": {"toy": old["workloads"]["toy"]}}, new, "--partial")[0] == 1, "none in common"
+
+
+def test_compare_names_lost_candidates(compared):
+    old = made(minigan=result(1), floor=result(1, flops=1), torch_contiguous=result(1))
+    status, text = compared(old, made(minigan=result(1), floor=result(1, flops=1)))
+    assert status == 0 and "only in the old report: PyTorch, contiguous on dcgan" in text
+    status, text = compared(old, made(minigan=result(1), torch_contiguous=result(1)))
+    assert status == 1 and "LOST: matrix products alone on dcgan" in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ({"threads": 2}, "threads: 1 and 2"),
+        ({"device": "cuda"}, "device: cpu and cuda"),
+        ({"quick": True, "sizes": {"dcgan": {"batch": 8}}}, "quick: False and True"),
+        ({"sizes": {"dcgan": {"batch": 128}}}, "size of dcgan: batch 64, width 64, count 1 and batch 128"),
+    ],
+)
+def test_compare_refuses_other_conditions(condition, message, compared):
+    values = made(minigan=result(1))
+    assert compare.differences(values, values | condition) == [message]
+    status, text = compared(values, values | condition)
+    assert status == 2 and f"different conditions: {message}\n" in text and "new/old" not in text
+
+
+def test_compare_warns_of_what_a_report_does_not_tell(compared):
+    values, untold = made(minigan=result(1)), made(minigan=result(1))
+    del untold["quick"], untold["sizes"]
+    status, text = compared(untold, values)
+    assert status == 0 and "old.json does not tell: quick, sizes" in text and "new.json does not" not in text
+
+
+def test_compare_warns_of_other_versions(compared):
+    old, new = (made(minigan=result(t), torch=result(1), numpy=result(1)) for t in (1, 1.5))
+    old["versions"] |= {"minigan": "0.1", "torch": "2.12", "jax": "0.9"}
+    new["versions"] |= {"minigan": "0.2", "torch": "2.13", "numpy": "3"}
+    status, text = compared(old, new)
+    assert status == 1 and "SLOWER" in text, "it goes on"
+    assert "warning: other versions: numpy 2 and 3; torch 2.12 and 2.13; jax 0.9 and none\n" in text
+    assert "PyTorch" not in text, "another PyTorch is no reference"
+    assert "warning" not in compared(old, old)[1]
 
 
 def test_compare_wants_reports(tmp_path, capsys):
