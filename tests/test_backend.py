@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minigan as mg
 from minigan import backend
-from minigan.backend import Backend, DeviceNotAvailable, cupy_
+from minigan.backend import Backend, DeviceNotAvailable, cupy_, threads
 from minigan.backend.numpy_ import NumpyBackend
 from minigan.backend.random import stream
 from tests.host_kernels import COMPILER, HostCupy
@@ -289,7 +289,7 @@ def large_arguments():
     image, weights, cotangent = normal(rng, 60, 14, 14, 16), normal(rng, 4, 4, 16, 8), normal(rng, 60, 7, 7, 8)
     w, gradient, m, v = normal(rng, 4, 150_001)
     return {
-        "gemm": ((normal(rng, 300, 200), normal(rng, 100, 300), True, True), ()),
+        "gemm": ((normal(rng, 600, 401), normal(rng, 301, 600), True, True), ()),
         "sum_rows": ((x,), ()),
         "add_row": ((x, gamma), (0,)),
         "im2col": ((normal(rng, 16, 14, 14, 16), *geometry), ()),
@@ -317,15 +317,29 @@ def test_an_override_is_its_reference_on_large_arrays(device, name, dtype):
 
 @pytest.mark.parametrize("name", [name for device, name in PAIRS if device == "cpu"])
 def test_the_number_of_threads_changes_no_bit(name, monkeypatch):
+    """`test_fast_paths.py` has more shapes of convolutions and products."""
     arguments, written = large_arguments()[name]
-    found = []
-    for threads in (1, 2):
-        monkeypatch.setattr("minigan.backend.threads.threads", threads)
-        args = [put(a, LIBRARIES["cpu"], "float32") for a in arguments]
-        result = getattr(LIBRARIES["cpu"], name)(*args)
-        found.append(result if isinstance(result, tuple) else (result, *[args[i] for i in written]))
-    for a, b in zip(*found, strict=True):
-        assert a is b is None or np.array_equal(a, b)
+    found, parts = [], []
+
+    def split(work, rows, size):
+        parts.append(min(threads.threads, rows) if size >= threads.SMALLEST else 1)
+        threads.split(work, rows, size)
+
+    for module in (backend.numpy_, backend.numpy_convolution):
+        monkeypatch.setattr(module, "split", split)
+    monkeypatch.delenv("MINIGAN_THREADS", raising=False)
+    with threads.in_charge():
+        for number in (1, 2, 3, 5):
+            monkeypatch.setattr(threads, "threads", number)
+            monkeypatch.setattr(threads, "_pool", None)  # it has as many threads as there were to be
+            args = [put(a, LIBRARIES["cpu"], "float32") for a in arguments]
+            result = getattr(LIBRARIES["cpu"], name)(*args)
+            found.append(result if isinstance(result, tuple) else (result, *[args[i] for i in written]))
+        if threads.blas_is_single and name in ("gemm", "conv", "conv_transpose", "conv_weight_gradient"):
+            assert max(parts) > 2  # it was split indeed
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert a is b is None or np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("cls", [NumpyBackend, cupy_.CupyBackend])

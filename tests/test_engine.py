@@ -2,6 +2,7 @@
 
 import operator
 import threading
+import tracemalloc
 from contextlib import contextmanager
 
 import numpy as np
@@ -191,6 +192,60 @@ def test_accumulation_leaves_shared_cotangents_alone():
     assert dx.data.tolist() == [10, 11] and dy.data.tolist() == ds.data.tolist() == [2, 3]
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_cotangent_that_others_hold_is_never_added_to(create_graph):
+    """Whoever brings the first cotangent may have given the same array to others, whose gradient it is."""
+    x, z = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    ask = lambda output, inputs: [g.data.tolist() for g in mg.grad(output, inputs, create_graph=create_graph)]
+    u, y = x * 2.0, x + z  # y is younger: x and z get one array, to which x's second cotangent must not be added
+    assert ask(mg.sum(u) + mg.sum(y), [x, z]) == [[3, 3], [1, 1]]
+    u, y = x * 2.0, z + x
+    assert ask(mg.sum(u) + mg.sum(y), [z, x, y]) == [[1, 1], [3, 3], [1, 1]]
+    u, y = x * 2.0, (z + x) + (x + x)  # one array four times
+    assert ask(mg.sum(u) + mg.sum(y), [x, z, y]) == [[5, 5], [1, 1], [1, 1]]
+    u, y = x * 2.0, mg.reshape(x, 2, 1) + mg.reshape(z, 2, 1)  # as views
+    assert ask(mg.sum(u) + mg.sum(y), [x, z]) == [[3, 3], [1, 1]]
+    u, y = x * 2.0, mg.concatenate([x, z])  # as pieces of one
+    assert ask(mg.sum(u) + mg.sum(y), [y, x, z]) == [[1, 1, 1, 1], [3, 3], [1, 1]]
+    u, v, y = x * 2.0, x * 3.0, mg.where(np.array([True, True]), x + z, z)  # the third is added to a sum of our own
+    assert ask(mg.sum(u) + mg.sum(v) + mg.sum(y), [x, z]) == [[6, 6], [1, 1]]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_cotangents_of_the_callers_are_not_added_to(create_graph):
+    x, z = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    given, seen = mg.tensor(np.ones(2)), []
+    y = x + z
+    y.hook(seen.append)
+    u = mg.sum(x * 2.0)
+    dx, dz = mg.grad([u, y], [x, z], [mg.tensor(np.ones(())), given], create_graph=create_graph)
+    assert dx.data.tolist() == [3, 3] and dz.data.tolist() == given.data.tolist() == seen[0].data.tolist() == [1, 1]
+    y = x + z
+    (dx,) = mg.grad([y, y, y * 3.0], [x], [given, given, given], create_graph=create_graph)  # two more to the first
+    assert dx.data.tolist() == [5, 5] and given.data.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("retain", [False, True])
+@pytest.mark.parametrize("hooks", [None, "look", "replace"])
+@pytest.mark.parametrize("op", [mg.tanh, lambda x: x * 0.5, lambda x: x + x], ids=["tanh", "times", "twice"])
+def test_cotangents_are_let_go_during_the_walk(op, hooks, retain):
+    """The memory of a backward pass is that of a few arrays, however long the way."""
+    x = y = mg.tensor(np.full(100_000, 0.5), requires_grad=True)
+    for _ in range(40):
+        y = op(y)
+        if hooks:
+            y.hook((lambda g: None) if hooks == "look" else (lambda g: g * 2.0))
+    loss = mg.sum(y)
+    del y
+    tracemalloc.start()
+    try:
+        (dx,) = mg.grad(loss, x, retain_graph=retain)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert dx.data.all() and peak < 6 * x.data.nbytes
+
+
 # ---- what is computed, and what is not ---------------------------------------------------------------------
 
 
@@ -223,6 +278,23 @@ def test_weights_that_want_no_gradient_cost_none(monkeypatch):
     with rule_calls(monkeypatch) as calls:
         y.backward()
     assert calls == [("sum", (True,)), ("multiply", (True, False))] and w.grad is None
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_outputs_that_lead_to_no_input_are_left_alone(create_graph):
+    """Their hooks are not called, their rules not run, their graph not freed."""
+    x, z, called = leaf(1.0, 2.0), leaf(3.0, 4.0), []
+    shared = x * z
+    before = mg.exp(z)
+    to_x, elsewhere = mg.sum(shared * x), mg.sum(before * z)
+    for t in (before, elsewhere, z):
+        t.hook(called.append)
+    for outputs in ([to_x, elsewhere], [elsewhere, to_x]):
+        (dx,) = mg.grad(outputs, x, create_graph=create_graph, retain_graph=outputs[0] is to_x)
+        assert dx.data.tolist() == [6, 16] and called == []
+    assert elsewhere.node.saved is not None and before.node.saved is not None
+    assert_allclose(mg.grad(elsewhere, z)[0].data, np.exp(z.data) * (1 + z.data))
+    assert len(called) == 3
 
 
 def test_gradients_by_intermediate_results():

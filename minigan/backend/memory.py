@@ -3,7 +3,7 @@
 A step allocates tens of megabytes for its graph and frees them at the end of the backward pass. By default glibc
 returns such memory to the kernel at once, and the next step's first write to every page faults it in anew, zeroed: a
 DCGAN step took 6 % longer for it, a toy step 20 % (docs/performance.md). Told to keep it, the process holds on to its
-peak (the step's working set, 72 MiB for the DCGAN of 64 channels) until it ends.
+peak (the step's working set, some 40 MiB for the DCGAN of 64 channels) until it ends.
 """
 
 import ctypes

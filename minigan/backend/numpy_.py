@@ -9,7 +9,7 @@ import numpy as np
 
 from . import threads
 from .numpy_convolution import Convolution
-from .threads import FOUR, split
+from .threads import FEW, FOUR, SMALL_PRODUCT, split
 
 BLOCK = 2**16  # elements of a block: 256 KiB of float32, a few of which fit into a core's second-level cache
 LONG = 2**13  # NumPy adds a row to a matrix twice as fast when the row has at least so many numbers (its buffer's size)
@@ -57,7 +57,8 @@ class NumpyBackend(Convolution):
         if size < threads.SMALLEST or not threads.blas_is_single:
             return a @ b
         out = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
-        cuts = [*range(0, len(a) - FOUR, FOUR), len(a)]
+        least = FOUR * -(-max(FEW, SMALL_PRODUCT // b.size + 1) // FOUR)  # rows of a piece
+        cuts = [*range(0, len(a) - least + 1, least), len(a)] if len(a) >= least else [0, len(a)]
 
         def multiply(first, last):
             rows = slice(cuts[first], cuts[last])

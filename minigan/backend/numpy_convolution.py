@@ -10,10 +10,9 @@ import numpy as np
 
 from . import threads
 from .reference import Backend
-from .threads import FOUR, split
+from .threads import FOUR, SMALL_PRODUCT, split
 
 MOST = 2**22  # numbers in the columns of one part
-SMALL_PRODUCT = 2**20  # multiplications: up to here OpenBLAS may choose another kernel, which rounds differently
 PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
 
 

@@ -14,7 +14,9 @@ import ctypes
 import os
 from contextlib import contextmanager
 
-FOUR = 4  # BLAS rounds alike wherever a matrix is cut, if the pieces are large and begin at a multiple of four rows
+# BLAS rounds alike wherever a matrix is cut, if the pieces begin at a multiple of FOUR rows, have FEW rows or more and
+# take at least SMALL_PRODUCT multiplications (below, OpenBLAS may choose another kernel).
+FOUR, FEW, SMALL_PRODUCT = 4, 16, 2**20
 SMALLEST = 2**17  # numbers to move, or 2**8 multiplications each: below this a thread costs more than it brings
 
 

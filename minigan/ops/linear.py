@@ -10,7 +10,7 @@ from ..autodiff.modes import state
 from ..autodiff.primitive import primitive
 from ..autodiff.vector_space import sum_to
 from ..backend import is_array, of
-from ..errors import ShapeError, message
+from ..errors import DTypeError, ShapeError, message
 from .shape import reshape
 
 __all__ = ["linear", "matmul"]
@@ -40,10 +40,16 @@ def _(g, x, *, ta, tb):
     return _matmul(g, x, ta=True, tb=ta) if tb else _matmul(x, g, ta=not ta)
 
 
+def same_dtype(name, b, y):
+    """Refuse a ``b`` that is no array, or of another dtype than y: it would be rounded silently."""
+    if not is_array(b) or b.dtype != y.dtype:
+        what = f"{name} must be an array of {y.dtype}, got {getattr(b, 'dtype', repr(b))}"
+        raise DTypeError(message(what, scope=state.scope, fix=f"array.astype('{y.dtype}')"))
+
+
 def plus_row(y, b):
     """The array y (…, m) with b (m,) added to every row, in place: for a y that nobody else has seen yet."""
-    if not is_array(b) or b.dtype != y.dtype:
-        raise TypeError(f"the bias must be an array of {y.dtype}, got {getattr(b, 'dtype', repr(b))}")
+    same_dtype("the bias", b, y)
     if b.shape != y.shape[-1:]:
         raise ValueError(f"the bias must have shape {y.shape[-1:]}, a number for each channel; got {b.shape}")
     return of(y).add_row(y.reshape(math.prod(y.shape[:-1]), b.size), b).reshape(y.shape)

@@ -15,6 +15,7 @@ from ..autodiff.vector_space import sum_to
 from ..backend import of, xp
 from ..errors import ShapeError, message
 from .elementwise import sqrt
+from .linear import same_dtype
 from .reduction import mean, sum, var
 from .shape import reshape
 
@@ -59,7 +60,9 @@ def batch_norm(x, gamma, beta, eps=1e-5, statistics=None):
 @primitive
 def _scale_shift(x, scale, shift):
     """y = x·scale + shift, per channel.    x̄ = ȳ·scale,  scale̅ = Σ ȳ·x,  shift̅ = Σ ȳ"""
-    if x.shape[-1:] != scale.shape or scale.shape != shift.shape:
+    same_dtype("scale", scale, x)
+    same_dtype("shift", shift, x)
+    if not x.ndim or x.shape[-1:] != scale.shape or scale.shape != shift.shape:
         raise ValueError(f"x must be (…, c), scale and shift (c,); got {x.shape}, {scale.shape} and {shift.shape}")
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     return of(x).scale_shift(rows, scale, shift).reshape(x.shape)
