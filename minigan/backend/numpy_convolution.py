@@ -12,7 +12,7 @@ from . import threads
 from .reference import Backend
 from .threads import FOUR, SMALL_PRODUCT, split
 
-MOST = 2**22  # numbers in the columns of one part
+MOST = 2**20  # numbers in the columns of one part
 PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}  # two real numbers as a complex one
 
 
