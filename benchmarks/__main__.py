@@ -36,7 +36,7 @@ def arguments(argv):
     parser.add_argument("--threads", type=int, default=CORES, help="of every candidate (default: all cores)")
     parser.add_argument("--peers", nargs="*", default=known_peers(), metavar="PEER", help=" ".join(known_peers()))
     parser.add_argument("--device", default="cpu", help="cpu or cuda; on cuda the only peer is PyTorch")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder (default: runs/benchmarks)")
+    parser.add_argument("--out", type=Path, help="folder (default: runs/benchmarks, or runs/benchmarks-quick)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, two rounds: does everything run?")
     args = parser.parse_args(argv)
     if unknown := set(args.families) - set(families):
@@ -48,6 +48,7 @@ def arguments(argv):
     if args.device != "cpu":
         families = _with_gpu(parser, args)
     args.families = args.families or families
+    args.out = args.out or Path("runs/benchmarks-quick" if args.quick else "runs/benchmarks")
     return args
 
 
@@ -89,6 +90,7 @@ def main(argv=None):
     save(report, args.out / "benchmarks.json")
     scaled = chosen["scaling"] if "scaling" in args.families else []
     print(table(report, scaled, () if args.quick else AIMS))
+    (args.out / "scaling.png").unlink(missing_ok=True)  # an older run's
     drawn = plot(scaled, report["workloads"], args.out / "scaling.png") if scaled else False
     print(f"\nwritten: {args.out / 'benchmarks.json'}" + (f", {args.out / 'scaling.png'}" if drawn else ""))
     return 1 if report["failures"] else 0

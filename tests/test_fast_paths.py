@@ -481,3 +481,17 @@ def test_the_mean_of_narrow_numbers_does_not_overflow(as_tensor):
 )
 def test_the_mean_of_python_numbers_and_lists(given, mean):
     assert mg.mean(given) == mean
+
+
+@pytest.mark.parametrize("geometry", [{"stride": 0}, {"stride": -1}, {"padding": -1}], ids=str)
+@pytest.mark.parametrize("kind", ["conv", "conv_transpose"])
+def test_a_geometry_that_cannot_be_is_named(kind, geometry):
+    x, w = mg.tensor(np.ones((2, 5, 5, 3)), dtype="float32"), mg.tensor(np.ones((3, 3, 3, 3)), dtype="float32")
+    with pytest.raises(mg.ShapeError, match="stride must be at least 1 and padding at least 0|output_padding must be"):
+        getattr(mg, kind)(x, w, **geometry)
+
+
+def test_float64_data_in_a_float32_layer_is_not_the_biass_fault():
+    with pytest.raises(mg.DTypeError, match="linear: the operands' dtypes would silently be promoted") as caught:
+        mg.nn.Dense(3, 2, init=mg.nn.init.normal(1.0))(np.ones((4, 3)))
+    assert "bias must be" not in str(caught.value)

@@ -306,3 +306,11 @@ else:
     os._exit(0)
 """
     assert fresh(code) == ["0"]
+
+
+def test_training_takes_charge_of_the_threads_and_gives_them_back(monkeypatch):
+    monkeypatch.delenv("MINIGAN_THREADS", raising=False)
+    before = threads.blas_is_single
+    with backend.training():
+        inside = threads.blas_is_single
+    assert threads.blas_is_single == before and inside == bool(threads._openblas())

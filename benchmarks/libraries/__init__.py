@@ -21,7 +21,7 @@ LIBRARIES = {
     "floor": ("floor", "minigan", "matrix products alone"),
     "numpy": ("numpy_", "numpy", "NumPy by hand"),
     "torch": ("torch_", "torch", "PyTorch"),
-    "jax": ("jax_", "jax", "JAX, jit"),
+    "jax": ("jax_", "jax", "JAX (jit)"),
     "autograd": ("autograd_", "autograd", "HIPS autograd"),
     "mygrad": ("mygrad_", "mygrad", "MyGrad"),
 }

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .. import backend
-from ..backend import threads
 
 
 @dataclass
@@ -77,15 +76,15 @@ class Trajectory:
 def play(game, solver, steps, callbacks=(), start=0):
     """Play rounds ``start`` … ``steps − 1`` of ``solver`` on ``game``. Returns a `Trajectory`.
 
-    This is the loop of Goodfellow et al. 2014, algorithm 1 (with `Alternating`), and of every other solver.
+    This is the loop of Goodfellow et al. 2014, algorithm 1 (with `Alternating`), and of every other solver. It runs
+    inside `backend.training`: memory kept, threads of our own.
 
     Ctrl-C (or SIGTERM) lets the round in hand finish, so that what callbacks save is a whole number of rounds; a second
     Ctrl-C stops at once. If a round or a callback raises (`NonFiniteError`, say), every callback's ``abort`` is called,
     then the error goes on.
     """
-    backend.keep_memory()
     trajectory, pending, moment = Trajectory(), [], Moment(start, steps, {}, game, solver)
-    with threads.in_charge(), _interruptible() as interrupted:
+    with backend.training(), _interruptible() as interrupted:
         try:
             for step in range(start, steps):
                 losses = {player: loss.data for player, loss in solver.step(game, step).items()}

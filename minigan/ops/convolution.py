@@ -38,6 +38,8 @@ def _pair(value, name):
 
 def _output_size(size, kernel, stride, padding):
     """(oh, ow) of a convolution over an image of ``size`` (h, w)."""
+    if min(stride) < 1 or min(padding) < 0:
+        raise ValueError(f"stride must be at least 1 and padding at least 0; got {stride} and {padding}")
     out = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)]
     if min(out) < 1:
         raise ValueError(f"a window of {kernel} does not fit into an image of {tuple(size)} with padding {padding}")
@@ -60,7 +62,7 @@ def _conv(x, w, b=None, *, stride, padding):
     """
     _check(x, w, w.shape[2], "input side")
     y = of(x).conv(x, w, stride, padding, _output_size(x.shape[1:3], w.shape[:2], stride, padding))
-    return y if b is None else plus_row(y, b)
+    return y if b is None else plus_row(y, b, x, w)
 
 
 @_conv.vjp("x")
@@ -86,7 +88,7 @@ def _conv_transpose(x, w, b=None, *, stride, padding, size):
     if convolved != x.shape[1:3]:
         raise ValueError(f"an image of {tuple(size)} convolves to {convolved}, not {x.shape[1:3]}")
     y = of(x).conv_transpose(x, w, stride, padding, size)
-    return y if b is None else plus_row(y, b)
+    return y if b is None else plus_row(y, b, x, w)
 
 
 @_conv_transpose.vjp("x")

@@ -43,15 +43,20 @@ def _(g, x, *, ta, tb):
 def same_dtype(name, b, y):
     """Refuse a ``b`` that is no array, or of another dtype than y: it would be rounded silently."""
     if not is_array(b) or b.dtype != y.dtype:
-        what = f"{name} must be an array of {y.dtype}, got {getattr(b, 'dtype', repr(b))}"
-        raise DTypeError(message(what, scope=state.scope, fix=f"array.astype('{y.dtype}')"))
+        got, fix = (b.dtype, f"{name.split()[-1]}.astype('{y.dtype}')") if is_array(b) else (repr(b), None)
+        fix = fix or f"np.asarray(..., '{y.dtype}') makes an array; a single number can be added to the result instead"
+        raise DTypeError(message(f"{name} must be an array of {y.dtype}, got {got}", scope=state.scope, fix=fix))
 
 
-def plus_row(y, b):
-    """The array y (…, m) with b (m,) added to every row, in place: for a y that nobody else has seen yet."""
-    same_dtype("the bias", b, y)
+def plus_row(y, b, *operands):
+    """The array y (…, m) with b (m,) added to every row, in place: for a y that nobody else has seen yet.
+
+    operands: what y was made of; where their dtypes differ, the complaint is about them, and not made here.
+    """
+    if not is_array(b) or all(a.dtype == y.dtype for a in operands):
+        same_dtype("the bias", b, y)
     if b.shape != y.shape[-1:]:
-        raise ValueError(f"the bias must have shape {y.shape[-1:]}, a number for each channel; got {b.shape}")
+        raise ValueError(f"the bias must have shape {y.shape[-1:]}, a number for each output; got {b.shape}")
     return of(y).add_row(y.reshape(math.prod(y.shape[:-1]), b.size), b).reshape(y.shape)
 
 
@@ -63,7 +68,7 @@ def _linear(x, w, b):
     if x.shape[-1] != w.shape[0]:
         hint = "; nn.Flatten() before a dense layer?" if x.ndim > 2 else ""
         raise ValueError(f"the inner lengths differ: {x.shape[-1]} and {w.shape[0]}{hint}")
-    return plus_row(of(x).gemm(x, w), b)
+    return plus_row(of(x).gemm(x, w), b, x, w)
 
 
 @_linear.vjp("x", "w", "b")
@@ -95,11 +100,13 @@ def matmul(x, y):
 def linear(x, w, b):
     """x w + b, the function of a dense layer: x (…, n), w (n, m), b (m,) → (…, m), in one op.
 
-    Raises `ShapeError` when the lengths do not fit.
+    Raises `ShapeError` when the lengths do not fit, `DTypeError` for operands of different dtypes.
     """
     axes = getattr(x, "ndim", 0)
-    if axes == 0 or not hasattr(w, "shape"):
-        raise ShapeError(message("linear takes arrays with at least one axis", operands=[("x", x), ("w", w), ("b", b)]))
+    if not (hasattr(x, "shape") and hasattr(w, "shape")):
+        raise DTypeError(message("linear takes Tensors and arrays", operands=[("x", x), ("w", w), ("b", b)]))
+    if axes == 0:
+        raise ShapeError(message("linear takes an x with at least one axis", operands=[("x", x), ("w", w), ("b", b)]))
     if axes == 1:
         return _drop(linear(reshape(x, 1, x.shape[0]), w, b), -2)
     return _on_rows(_linear, x, w, b) if axes > 2 and x.shape[-1:] == w.shape[:1] else _linear(x, w, b)

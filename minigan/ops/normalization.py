@@ -60,8 +60,8 @@ def batch_norm(x, gamma, beta, eps=1e-5, statistics=None):
 @primitive
 def _scale_shift(x, scale, shift):
     """y = x·scale + shift, per channel.    x̄ = ȳ·scale,  scale̅ = Σ ȳ·x,  shift̅ = Σ ȳ"""
-    same_dtype("scale", scale, x)
-    same_dtype("shift", shift, x)
+    same_dtype("the scale", scale, x)
+    same_dtype("the shift", shift, x)
     if not x.ndim or x.shape[-1:] != scale.shape or scale.shape != shift.shape:
         raise ValueError(f"x must be (…, c), scale and shift (c,); got {x.shape}, {scale.shape} and {shift.shape}")
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
