@@ -256,6 +256,14 @@ def network():
     return x, weights, hidden, mg.sum(hidden @ weights[2])
 
 
+@pytest.mark.parametrize("join", [mg.stack, mg.concatenate])
+def test_a_plain_number_may_stand_among_the_joined(join):
+    x = mg.tensor(np.array(3.0) if join is mg.stack else np.array([3.0]), requires_grad=True)
+    other = 2.0 if join is mg.stack else np.array([2.0])
+    (g,) = mg.grad(mg.sum(join([x, other]) * np.array([5.0, 7.0])), x)
+    assert g.numpy().tolist() in (5.0, [5.0])
+
+
 def test_only_paths_to_the_inputs_are_walked(monkeypatch):
     """A gradient penalty's inner pass must compute no weight gradient."""
     x, weights, hidden, loss = network()

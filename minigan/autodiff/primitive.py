@@ -156,7 +156,7 @@ class Primitive:
         saved, versions = {}, ()
         for name, i in names:
             if i is None:
-                saved[name] = out if name == "out" else aux if name == "aux" else [a.shape for a in raw]
+                saved[name] = out if name == "out" else aux if name == "aux" else [getattr(a, "shape", ()) for a in raw]
             elif name != self.arguments[i]:
                 saved[name] = getattr(raw[i], "shape", ())
             else:

@@ -19,7 +19,7 @@ add.vjp("y")(lambda g: g)
 @primitive
 def broadcast_to(x, *, shape):
     """x repeated along new and length-1 axes until it has ``shape``.    x̄ = sum_to(ȳ, shape of x)"""
-    if x.size == 1 and x.ndim == 0:  # a scalar's cotangent: filling is quicker than making a view
+    if x.ndim == 0:  # a scalar's cotangent: filling is quicker than making a view
         return xp(x).full(shape, x, dtype=x.dtype)
     return xp(x).broadcast_to(x, shape)
 
