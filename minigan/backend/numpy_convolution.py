@@ -75,7 +75,7 @@ class Convolution(Backend):
         return out
 
     def conv_weight_gradient(self, x, g, kernel, stride, padding):
-        """Each thread takes some rows of the kernel: it lays out these columns only, and nothing is left to sum."""
+        """Each thread takes some rows of the kernel: it lays out these columns only, and writes sums of its own."""
         (n, oh, ow, o), (kh, kw), c = g.shape, kernel, x.shape[3]
         padded, out = _padded(x, padding), np.zeros((kh, kw * c, o), np.result_type(x, g))
         count = -(-n * oh * ow * kh * kw * c // MOST)

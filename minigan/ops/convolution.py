@@ -75,11 +75,6 @@ def _(g, x, w_shape, *, stride, padding):
     return _conv_weight_gradient(x, g, kernel=w_shape[:2], stride=stride, padding=padding)
 
 
-@_conv.vjp("b")
-def _(g, b_shape):
-    return sum_to(g, shape=b_shape)
-
-
 @primitive
 def _conv_transpose(x, w, b=None, *, stride, padding, size):
     """The adjoint of conv in its image, plus b.    x̄ = conv(ȳ, w),  w̄ = conv_weight_gradient(ȳ, x),  b̄ = Σ ȳ"""
@@ -101,9 +96,8 @@ def _(g, x, w_shape, *, stride, padding):
     return _conv_weight_gradient(g, x, kernel=w_shape[:2], stride=stride, padding=padding)
 
 
-@_conv_transpose.vjp("b")
-def _(g, b_shape):
-    return sum_to(g, shape=b_shape)
+for _op in (_conv, _conv_transpose):
+    _op.vjp("b")(lambda g, b_shape: sum_to(g, shape=b_shape))
 
 
 @primitive

@@ -43,8 +43,9 @@ def _(g, x, *, ta, tb):
 def same_dtype(name, b, y):
     """Refuse a ``b`` that is no array, or of another dtype than y: it would be rounded silently."""
     if not is_array(b) or b.dtype != y.dtype:
-        got, fix = (b.dtype, f"{name.split()[-1]}.astype('{y.dtype}')") if is_array(b) else (repr(b), None)
-        fix = fix or f"np.asarray(..., '{y.dtype}') makes an array; a single number can be added to the result instead"
+        got, fix = repr(b), f"np.asarray(..., '{y.dtype}') makes an array; add a single number to the result instead"
+        if is_array(b):
+            got, fix = b.dtype, f"array.astype('{y.dtype}')"
         raise DTypeError(message(f"{name} must be an array of {y.dtype}, got {got}", scope=state.scope, fix=fix))
 
 
@@ -102,14 +103,15 @@ def linear(x, w, b):
 
     Raises `ShapeError` when the lengths do not fit, `DTypeError` for operands of different dtypes.
     """
-    axes = getattr(x, "ndim", 0)
-    if not (hasattr(x, "shape") and hasattr(w, "shape")):
+    if not (hasattr(x, "ndim") and hasattr(w, "ndim")):
         raise DTypeError(message("linear takes Tensors and arrays", operands=[("x", x), ("w", w), ("b", b)]))
-    if axes == 0:
+    if x.ndim == 2:
+        return _linear(x, w, b)
+    if x.ndim == 0:
         raise ShapeError(message("linear takes an x with at least one axis", operands=[("x", x), ("w", w), ("b", b)]))
-    if axes == 1:
+    if x.ndim == 1:
         return _drop(linear(reshape(x, 1, x.shape[0]), w, b), -2)
-    return _on_rows(_linear, x, w, b) if axes > 2 and x.shape[-1:] == w.shape[:1] else _linear(x, w, b)
+    return _on_rows(_linear, x, w, b) if x.shape[-1:] == w.shape[:1] else _linear(x, w, b)
 
 
 def _on_rows(op, x, w, *rest):
