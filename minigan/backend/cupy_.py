@@ -2,8 +2,8 @@
 
 A small network on a GPU waits for Python: every kernel launch costs some 10 µs, whatever it computes. So
 the kernels here are few and fused: one for all of Adam, one per activation and per movement of a
-convolution, batch norm in eleven launches, forward and backward, not twenty-two. Each is the text of a `cupy.ElementwiseKernel`:
-a loop body over the elements of its outputs, where ``i`` is the element's number.
+convolution, batch norm in eleven launches, forward and backward, not twenty-two. Each is the text of a
+`cupy.ElementwiseKernel`: a loop body over the elements of its outputs, where ``i`` is the element's number.
 `tests/test_cupy_kernels.py` compiles the same texts for the CPU and holds them against `reference.py`.
 
 Kernels are made for float32 and float64 in arrays of less than 2³¹ elements (their index arithmetic is
