@@ -5,6 +5,7 @@
     nn, optim                                                  layers, initialisers; SGD, RMSProp, Adam, EMA
     data, models                                               MNIST, toy distributions; ready-made networks
     objectives, games                                          what the players minimise; how they play
+    transport                                                  optimal transport with proofs; critics against it
     metrics                                                    samples in, a number and its noise floor out
     report                                                     image grids and plots
     experiment                                                 a whole run from a configuration
@@ -36,7 +37,8 @@ from .errors import (
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
-__all__ = ["backend", "nn", "ops", "optim", "data", "experiment", "games", "metrics", "models", "objectives", "report"]  # noqa: F405 (on demand)
+__all__ = ["backend", "nn", "ops", "optim"]
+__all__ += ["data", "experiment", "games", "metrics", "models", "objectives", "report", "transport"]  # noqa: F405
 _on_demand = frozenset(__all__[4:])  # loaded when first used: `import minigan` stays quick
 __all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
 __all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]

@@ -1,7 +1,6 @@
 """The game of a generator against a discriminator: networks, data, an objective and regularisers, put together."""
 
 import warnings
-from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -26,19 +25,6 @@ class Batch(NamedTuple):
     z: Tensor
     number: int
     player: str
-
-
-@contextmanager
-def _evaluating(network):
-    """Inside, evaluation mode and no recording; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for _, module in network.named_modules()]
-    network.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class GAN(Game):
@@ -226,12 +212,12 @@ class GAN(Game):
     def sample(self, z):
         """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
         z = z if isinstance(z, Tensor) else self._put(z)
-        with _evaluating(self.G):
+        with self.G.evaluating(), no_grad():
             return self.G(z).numpy()
 
     def outputs(self, x):
         """The discriminator's outputs on samples x (n, …), a NumPy array: evaluation mode, nothing changed."""
-        with _evaluating(self.D):
+        with self.D.evaluating(), no_grad():
             return self.D(self._put(x)).numpy()
 
     # ---- state ----------------------------------------------------------------------------------------------------

@@ -129,6 +129,17 @@ class Module:
         return self.train(False)
 
     @contextmanager
+    def evaluating(self):
+        """Inside, evaluation mode; afterwards every module below is in the mode it was in."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield self
+        finally:
+            for module, mode in modes:
+                object.__setattr__(module, "training", mode)
+
+    @contextmanager
     def frozen(self):
         """Inside, the parameters are constants: nothing is recorded or saved for their gradients."""
         parameters = self.parameters()

@@ -1,0 +1,121 @@
+"""What proves that a transport plan is optimal: the primal, the dual, and how far they are from meeting.
+
+    primal   min  ⟨C, P⟩ = Σᵢⱼ Cᵢⱼ Pᵢⱼ      over P ≥ 0 with row sums a and column sums b
+    dual     max  ⟨u, a⟩ + ⟨v, b⟩            over u, v with uᵢ + vⱼ ≤ Cᵢⱼ for all i, j
+
+For every admissible pair ⟨C, P⟩ − ⟨u, a⟩ − ⟨v, b⟩ = Σᵢⱼ Pᵢⱼ (Cᵢⱼ − uᵢ − vⱼ) ≥ 0: any dual is a lower bound of any
+primal (weak duality). If the two are equal, both are optimal, whoever found them; and then P moves mass only where
+uᵢ + vⱼ = Cᵢⱼ (complementary slackness). (Kantorovich 1942; Peyré & Cuturi 2019, § 2.5 and 3.1.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The residuals of a plan P (n, m) and potentials u (n,), v (m,), in the units of masses and costs; 0 is perfect.
+
+    row_sums, column_sums  largest |Σⱼ Pᵢⱼ − aᵢ|, |Σᵢ Pᵢⱼ − bⱼ|
+    negative               largest −Pᵢⱼ
+    infeasible             largest uᵢ + vⱼ − Cᵢⱼ
+    slack                  Σᵢⱼ Pᵢⱼ |Cᵢⱼ − uᵢ − vⱼ|: what moves where it should not, times by how much
+    gap                    ⟨C, P⟩ − ⟨u, a⟩ − ⟨v, b⟩
+    mass, scale            the total mass and the largest |Cᵢⱼ|, which make the others relative
+    """
+
+    row_sums: float
+    column_sums: float
+    negative: float
+    infeasible: float
+    slack: float
+    gap: float
+    mass: float
+    scale: float
+
+    @property
+    def relative(self):
+        """{name: residual relative to the mass, to the largest cost, or to both}."""
+        units = {"row_sums": self.mass, "column_sums": self.mass, "negative": self.mass, "infeasible": self.scale}
+        units |= {"slack": self.mass * self.scale, "gap": self.mass * self.scale}
+        return {name: abs(getattr(self, name)) / unit if unit else 0.0 for name, unit in units.items()}
+
+    def holds(self, tolerance=1e-9):
+        """Are all relative residuals at most ``tolerance``? Then the cost is optimal to about as much."""
+        return all(residual <= tolerance for residual in self.relative.values())
+
+    def __str__(self):
+        words = {
+            "row_sums": "row sums      |Σⱼ Pᵢⱼ − aᵢ|",
+            "column_sums": "column sums   |Σᵢ Pᵢⱼ − bⱼ|",
+            "negative": "plan          −Pᵢⱼ",
+            "infeasible": "feasibility   uᵢ + vⱼ − Cᵢⱼ",
+            "slack": "slackness     Σ Pᵢⱼ |Cᵢⱼ − uᵢ − vⱼ|",
+            "gap": "duality gap   primal − dual",
+        }
+        rows = [f"  {'certificate':<38}{'residual':>10}{'relative':>11}"]
+        rows += [f"  {text:<38}{getattr(self, key):>10.1e}{self.relative[key]:>11.1e}" for key, text in words.items()]
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True, repr=False)
+class OptimalTransport:
+    """An optimal plan with its proof. ``print(result)`` shows both problems and the certificate.
+
+    cost         ⟨C, P⟩, the primal's value, a float
+    dual         ⟨u, a⟩ + ⟨v, b⟩, a float
+    plan         P (n, m): how much goes from atom i to atom j
+    u, v         Kantorovich potentials (n,), (m,), float64; v is the c-transform of u and u that of v. They are
+                 determined up to a constant (and more, where the optimum is not unique): here ⟨u, a⟩ = ⟨v, b⟩
+    gap          cost − dual
+    certificate  all residuals
+    method       who found the plan: "assignment" or "HiGHS"
+    """
+
+    cost: float
+    dual: float
+    plan: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    certificate: Certificate
+    method: str
+
+    @property
+    def gap(self):
+        """Primal minus dual: 0 up to rounding."""
+        return self.certificate.gap
+
+    def __repr__(self):
+        n, m = self.plan.shape
+        return f"OptimalTransport(cost={self.cost:.10g}, gap={self.gap:.1e}, {n} x {m}, by {self.method})"
+
+    def __str__(self):
+        n, m = self.plan.shape
+        verdict = "holds" if self.certificate.holds() else "DOES NOT HOLD"
+        return "\n".join(
+            [
+                f"optimal transport of {n} onto {m} atoms, by {self.method}",
+                f"  {'primal  ⟨C, P⟩':<24}{self.cost!r:>24}",
+                f"  {'dual    ⟨u, a⟩ + ⟨v, b⟩':<24}{self.dual!r:>24}",
+                str(self.certificate),
+                f"  the certificate {verdict} to 1e-9 (relative)",
+            ]
+        )
+
+
+def certify(plan, u, v, a, b, cost, mass_unit=1.0, cost_unit=1.0):
+    """The `Certificate` of float64 arrays; ``mass_unit`` and ``cost_unit`` turn residuals into the caller's units."""
+    reduced = cost - u[:, None] - v
+    gap = (cost * plan).sum() - (u @ a + v @ b)
+    both = mass_unit * cost_unit
+    return Certificate(
+        row_sums=float(np.abs(plan.sum(axis=1) - a).max() * mass_unit),
+        column_sums=float(np.abs(plan.sum(axis=0) - b).max() * mass_unit),
+        negative=float(max(0.0, -plan.min()) * mass_unit),
+        infeasible=float(max(0.0, -reduced.min()) * cost_unit),
+        slack=float(np.abs(plan * reduced).sum() * both),
+        gap=float(gap * both),
+        mass=float(a.sum() * mass_unit),
+        scale=float(np.abs(cost).max() * cost_unit),
+    )

@@ -1,0 +1,161 @@
+"""A critic against the exact answer: what a trained critic believes the distance to be, and what it is.
+
+    W₁ = max {E f(x) − E f(y) : f 1-Lipschitz}                       (Kantorovich–Rubinstein duality)
+
+Any critic f gives a lower bound, E f(x) − E f(y) ≤ Lip(f) · W₁. What WGANs call the distance is the left side without
+the division: weight clipping makes it far too small, a gradient penalty, which is only a penalty, may make it too large
+(Korotin, Kolesov, Burnaev 2022; Stanczuk, Etmann, Kreusser, Schönlieb 2021).
+
+The optimal critic f* falls at rate 1 along the segments on which optimal transport moves mass (transport rays), and
+nowhere faster, so its gradient there is known without knowing f*: the unit vector from the generated end to the real
+one (Gulrajani et al. 2017, proposition 1). This is the only module of `transport` that knows Tensors.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import backend
+from ..autodiff.engine import grad
+from ..autodiff.modes import enable_grad
+from ..autodiff.tensor import Tensor
+from ..backend.random import stream
+from ..ops import norm, reshape
+from ..ops import sum as total
+from . import checks
+from .dual import active_cone
+from .exact import distances, emd
+
+NEAR = 1e-4  # pairs closer than this part of the mean distance have slopes of rounding errors
+
+
+@dataclass(frozen=True, repr=False)
+class CriticGap:
+    """What `critic_gap` found, numbers in the units of the samples. ``print(result)`` explains them.
+
+    exact        W₁ between the two batches, by linear programming
+    estimate     E f(real) − E f(fake), what the critic believes
+    lipschitz    the critic's empirical Lipschitz constant: its largest slope between a real and a generated sample, or
+                 its largest gradient at the samples and on the transport rays
+    lower_bound  estimate / lipschitz ≤ exact, on these batches a theorem
+    cosine       ⟨∇f, ∇f*⟩ / (‖∇f‖ ‖∇f*‖) over the transport rays, norms of L² (Korotin et al. 2022, § 5)
+    slope_error  mean | |∇f| − 1 | over the transport rays
+    n            (real, generated) samples
+    """
+
+    exact: float
+    estimate: float
+    lipschitz: float
+    lower_bound: float
+    cosine: float
+    slope_error: float
+    n: tuple
+
+    def __repr__(self):
+        share = f"{self.lower_bound / self.exact:>6.0%} of the exact" if self.exact > 0 else ""
+        return "\n".join(
+            [
+                f"critic against exact transport, {self.n[0]} real and {self.n[1]} generated samples",
+                f"  exact W₁ between them               {self.exact:>10.4g}",
+                f"  the critic's estimate               {self.estimate:>10.4g}",
+                f"  its empirical Lipschitz constant L  {self.lipschitz:>10.4g}",
+                f"  lower bound estimate / L            {self.lower_bound:>10.4g}{share}",
+                f"  cosine of ∇f and ∇f* on the rays    {self.cosine:>10.3f}",
+                f"  mean ||∇f| − 1| on the rays         {self.slope_error:>10.4g}",
+            ]
+        )
+
+
+def critic_gap(critic, real, fake, seed=0):
+    """How far a critic is from the exact Wasserstein-1 distance of two batches: a `CriticGap`.
+
+    critic: a Module or function, samples → (n,) or (n, 1), Tensors in and out; a Module is put into evaluation mode
+    meanwhile. real (n, …), fake (m, …): arrays or Tensors of the critic's dtype, on its device. seed: of the points on
+    the transport rays, one for each pair that exchanges mass, weighted by it.
+
+    The exact distance is that of the *batches*, not of the distributions they come from: in many dimensions two batches
+    of the same distribution are far apart, too. For large batches `emd`'s limits hold.
+
+    Raises ``ValueError`` for a critic without one output a sample (behind `nn.Pack`, say) or with NaN, and as `emd`.
+    """
+    real, fake = (a.data if isinstance(a, Tensor) else a for a in (real, fake))
+    apart = checks.real_array("distances", distances(real, fake))[0]
+    transport = emd(None, None, apart)
+    x, y = checks.points("real", real), checks.points("fake", fake)
+    i, j = np.nonzero(transport.plan * apart)
+    weight, ray = transport.plan[i, j], (x[i] - y[j]) / apart[i, j, None]
+    along = stream(seed, "critic_gap").random((len(i), 1))
+    with getattr(critic, "evaluating", nullcontext)():
+        f_real, slope_real = _values_and_gradients(critic, real, real)
+        f_fake, slope_fake = _values_and_gradients(critic, fake, real)
+        _, slope_ray = _values_and_gradients(critic, (x[i] + along * (y[j] - x[i])).reshape(-1, *real.shape[1:]), real)
+
+    far = apart > NEAR * apart.mean()
+    steepest = np.abs(f_real[:, None] - f_fake)[far] / apart[far]
+    lengths = [np.linalg.norm(g, axis=1) for g in (slope_real, slope_fake, slope_ray)]
+    lipschitz = max(float(s.max()) for s in (steepest, *lengths) if s.size)
+    estimate = float(f_real.mean() - f_fake.mean())
+    inner, square = weight @ (slope_ray * ray).sum(axis=1), weight @ lengths[2] ** 2
+    return CriticGap(
+        exact=transport.cost,
+        estimate=estimate,
+        lipschitz=lipschitz,
+        lower_bound=estimate / lipschitz if lipschitz > 0 else 0.0,
+        cosine=float(inner / np.sqrt(square * weight.sum())) if square > 0 else 0.0,
+        slope_error=float(weight @ np.abs(lengths[2] - 1) / weight.sum()) if len(i) else 0.0,
+        n=apart.shape,
+    )
+
+
+def _values_and_gradients(critic, x, like):
+    """f (n,) and ∇f (n, d) at x (n, …), float64 on the host; the critic gets x as an array like ``like``."""
+    x = Tensor(backend.of(like).asarray(x, like.dtype))
+    x.requires_grad = True
+    with enable_grad():
+        outputs = critic(x)
+        if outputs.shape not in ((len(x.data),), (len(x.data), 1)):
+            raise ValueError(f"critic: expected one number a sample, shape ({len(x.data)}, 1), got {outputs.shape}")
+        (slope,) = grad(total(outputs), x)
+    f, _ = checks.real_array("the critic's outputs", outputs.data)
+    return f.reshape(-1), checks.points("the critic's gradients", slope.data)
+
+
+class OptimalCritic:
+    """f*: a 1-Lipschitz function on the whole space that attains W₁ between two batches: the best critic there is.
+
+    f = OptimalCritic(real, fake), samples (n, …) and (m, …); masses a, b as in `emd`. f(z), z (k, …) → (k,), float64,
+    for arrays; for a Tensor z a Tensor of its dtype, which `mg.grad` differentiates to any order: a generator can be
+    trained against it. ``f.transport``: the `OptimalTransport`.
+
+    On the transport rays f* is unique up to a constant. Elsewhere ``side`` chooses among the extensions of the
+    potentials (`lipschitz_extension`): "lower", a peak at every real sample; "upper", a pit at every generated one;
+    "middle" (default), the mean of both, optimal as well. Its gradient at a peak or pit is taken to be 0.
+    """
+
+    def __init__(self, real, fake, a=None, b=None, side="middle"):
+        if side not in ("lower", "middle", "upper"):
+            raise ValueError(f"side: expected 'lower', 'middle' or 'upper', got {side!r}")
+        real, fake = (s.data if isinstance(s, Tensor) else s for s in (real, fake))
+        self.transport = emd(a, b, checks.real_array("distances", distances(real, fake))[0])
+        self.side = side
+        self._peaks = checks.points("real", real), self.transport.u
+        self._pits = checks.points("fake", fake), -self.transport.v
+
+    def __call__(self, z):
+        """f*(z)."""
+        if not isinstance(z, Tensor):
+            return self(Tensor(backend.of(z).asarray(z, np.float64))).data
+        sides = []
+        if self.side != "upper":
+            sides.append(self._cones(z, *self._peaks, upper=False))
+        if self.side != "lower":
+            sides.append(self._cones(z, *self._pits, upper=True))
+        return sum(sides[1:], sides[0]) / len(sides)
+
+    def _cones(self, z, points, values, upper):
+        near, _ = active_cone(points, values, z.data, upper)
+        library = backend.of(z.data)
+        points, values = (library.asarray(array[near], z.dtype) for array in (points, values))
+        distance = norm(reshape(z, z.shape[0], points.shape[1]) - points, axis=1)
+        return values + (distance if upper else -distance)

@@ -1,0 +1,65 @@
+"""The dual side: c-transforms, and 1-Lipschitz functions through given values.
+
+    vⱼ = minᵢ (Cᵢⱼ − uᵢ)      the c-transform of u: the largest v with uᵢ + vⱼ ≤ Cᵢⱼ (Villani 2003, § 2.4)
+
+For a distance, C = d, the best potentials are v = −u (Kantorovich & Rubinstein 1958): one 1-Lipschitz function f with
+
+    W₁ = max {E f(x) − E f(y) : f 1-Lipschitz},      f(xᵢ) = uᵢ,   f(yⱼ) = −vⱼ.
+
+Between the points it is free, as far as it stays between the smallest and the largest extension (McShane 1934):
+
+    maxᵢ (f(pᵢ) − d(z, pᵢ))  ≤  f(z)  ≤  minᵢ (f(pᵢ) + d(z, pᵢ))
+"""
+
+import numpy as np
+
+from .. import backend
+from . import checks
+
+BLOCK = 2**24  # bytes of distances at a time
+
+
+def c_transform(cost, u):
+    """vⱼ = minᵢ (Cᵢⱼ − uᵢ): cost (n, m), u (n,) → v (m,). For v ↦ u pass ``cost.T``. Arrays of one device.
+
+    Raises ``ValueError`` for shapes that do not fit.
+    """
+    if np.ndim(cost) != 2 or np.shape(u) != np.shape(cost)[:1] or 0 in np.shape(cost):
+        raise ValueError(
+            f"c_transform: expected cost (n, m) and u (n,), got shapes {np.shape(cost)} and {np.shape(u)}; "
+            "for the transform of v pass cost.T"
+        )
+    xp = backend.xp(cost)
+    return (xp.asarray(cost) - xp.asarray(u)[:, None]).min(axis=0)
+
+
+def lipschitz_extension(points, values, z, upper=False):
+    """The smallest 1-Lipschitz function through ``values`` (n,) at ``points`` (n, …), evaluated at z (k, …): (k,).
+
+    upper: the largest one. float64, on the device of z. If the values themselves are not 1-Lipschitz on the points, the
+    function is so still, and above (upper: below) some of them. Raises ``ValueError`` naming the argument.
+    """
+    values, _ = checks.real_array("values", values)
+    near, distance = active_cone(points, values, z, upper)
+    return checks.put(values[near] + (distance if upper else -distance), z)
+
+
+def active_cone(points, values, z, upper=False):
+    """Which point's cone is the extension at z (k, …): its number (k,) and distance (k,), NumPy arrays.
+
+    The extension's gradient at z is the unit vector towards that point (upper: away from it). By blocks: the distances
+    are never all in memory at once.
+    """
+    from scipy.spatial.distance import cdist
+
+    points, z = checks.points("points", points), checks.points("z", z)
+    checks.same_dimension(points, z, ("points", "z"))
+    if np.shape(values) != (len(points),):
+        raise ValueError(f"values: expected {len(points)} numbers, one for each point, got shape {np.shape(values)}")
+    rows, near, distance = max(1, BLOCK // (8 * len(points))), [], []
+    for first in range(0, len(z), rows):
+        d = cdist(z[first : first + rows], points)
+        best = (values + d).argmin(axis=1) if upper else (values - d).argmax(axis=1)
+        near.append(best)
+        distance.append(d[np.arange(len(best)), best])
+    return np.concatenate(near), np.concatenate(distance)

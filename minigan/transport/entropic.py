@@ -1,0 +1,177 @@
+"""Transport with an entropy: smooth, fast, and biased by as much as one allows (Cuturi 2013).
+
+    OT_ε = min ⟨C, P⟩ + ε KL(P ‖ a⊗b)    over P with row sums a and column sums b,    KL(P‖Q) = Σ P log(P/Q)
+
+has the solution Pᵢⱼ = aᵢ bⱼ exp((uᵢ + vⱼ − Cᵢⱼ)/ε). Sinkhorn's iteration makes the row sums right, then the column
+sums, and again; in the logarithm, where nothing overflows for small ε (Peyré & Cuturi 2019, § 4.4):
+
+    uᵢ = −ε log Σⱼ bⱼ exp((vⱼ − Cᵢⱼ)/ε),      vⱼ = −ε log Σᵢ aᵢ exp((uᵢ − Cᵢⱼ)/ε)
+
+Each is a soft minimum: as ε → 0 it becomes the c-transform, and OT_ε the linear program's cost, exponentially slowly to
+compute. The Sinkhorn divergence takes the entropy's bias out (Genevay, Peyré, Cuturi 2018; Feydy et al. 2019, eq. 3):
+
+    S_ε(α, β) = OT_ε(α, β) − ½ OT_ε(α, α) − ½ OT_ε(β, β)      ≥ 0, and 0 only for α = β
+
+for costs dᵖ, p = 1 or 2. All this is for total mass 1: another total divides the masses and multiplies the results.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import backend
+from . import checks
+from .dual import c_transform
+from .exact import distances, mended
+
+MOST_ITERATIONS = 10_000
+LARGEST = 100.0  # of |log α|, |log β|
+SMALLEST = 1e-200  # of K, else 0: it would matter less than e²⁰⁰ · 1e-200 = 1e-113, and denormal numbers are slow
+
+
+@dataclass(frozen=True, repr=False)
+class Sinkhorn:
+    """What `sinkhorn` found. ``print(result)`` says how far it came.
+
+    value         OT_ε: the transport's cost and ε times the entropy, by the dual (a lower bound until converged)
+    cost          ⟨C, P⟩ of the plan, a float
+    plan          P (n, m); its column sums are b, its row sums a up to ``error``
+    u, v          the potentials (n,), (m,), float64
+    lower, upper  bounds of the exact cost (that without entropy), whether converged or not: the dual value of the
+                  c-transforms of v, and the cost of the plan mended to have both sums right
+    epsilon       ε, in units of cost
+    iterations    done
+    error         Σᵢ |Σⱼ Pᵢⱼ − aᵢ| / Σᵢ aᵢ: the share of the mass that is not where it should be
+    converged     error ≤ tolerance?
+    """
+
+    value: float
+    cost: float
+    plan: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    lower: float
+    upper: float
+    epsilon: float
+    iterations: int
+    error: float
+    converged: bool
+
+    def __repr__(self):
+        n, m = self.plan.shape
+        state = "converged" if self.converged else "NOT converged"
+        return (
+            f"sinkhorn of {n} onto {m} atoms, ε = {self.epsilon:g}: {state} after {self.iterations} iterations "
+            f"(error {self.error:.1e})\n"
+            f"  OT_ε {self.value:.10g}, cost of its plan {self.cost:.10g}\n"
+            f"  exact cost between {self.lower:.10g} and {self.upper:.10g}"
+        )
+
+
+def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS, start=None):
+    """Entropic optimal transport of masses a (n,) onto b (m,) at finite cost (n, m): a `Sinkhorn`.
+
+    a, b: ≥ 0, with the same total, or None for equal masses; they may hold zeros. epsilon: > 0, in units of cost; at a
+    hundredth of the typical cost the plan is close to an optimal one. tolerance: of ``error``. start: a `Sinkhorn` of a
+    similar problem or a v (m,) to begin with: for small ε go down in steps, each from the last.
+
+    float64, on the device of ``cost``. Warns where it has not converged. Raises ``ValueError`` naming the argument.
+    """
+    library, host_cost = backend.of(cost), checks.cost_matrix(cost)
+    epsilon, tolerance = checks.positive("epsilon", epsilon), checks.positive("tolerance", tolerance)
+    limit = checks.count("max_iterations", max_iterations)
+    host_a, host_b = checks.masses(a, b, *host_cost.shape)
+    total, v = host_a.sum(), _first_guess(start, host_cost.shape[1])
+    a, b, v, cost = (library.asarray(array, np.float64) for array in (host_a / total, host_b / total, v, host_cost))
+    u, v, iterations, error = _iterate(library.xp, a, b, cost, v, epsilon, tolerance, limit)
+    if error > tolerance:
+        warnings.warn(
+            f"sinkhorn: not converged after {iterations} iterations: {error:.1e} of the mass is not where it should "
+            f"be (tolerance {tolerance:g}). Take a larger epsilon than {epsilon:g}, more max_iterations, or start "
+            "from the result for a larger epsilon",
+            stacklevel=2,
+        )
+    plan = a[:, None] * b * library.xp.exp((u[:, None] + v - cost) / epsilon)
+    lower, upper = _bounds(library.xp, plan, v, a, b, cost)
+    return Sinkhorn(
+        value=float((u @ a + v @ b) * total),
+        cost=float((cost * plan).sum() * total),
+        plan=plan * total,
+        u=u,
+        v=v,
+        lower=float(lower * total),
+        upper=float(upper * total),
+        epsilon=epsilon,
+        iterations=iterations,
+        error=error,
+        converged=error <= tolerance,
+    )
+
+
+def _first_guess(start, m):
+    if start is None:
+        return np.zeros(m)
+    v, _ = checks.real_array("start", getattr(start, "v", start))
+    if v.shape != (m,):
+        raise ValueError(f"start: expected a result of sinkhorn or a potential v of shape ({m},), got shape {v.shape}")
+    return v
+
+
+def _iterate(xp, a, b, cost, v, epsilon, tolerance, limit):
+    """(u, v, iterations, error). One step in the logarithm, then plain scaling of the matrix it leaves:
+
+    with Kᵢⱼ = exp((uᵢ + vⱼ − Cᵢⱼ)/ε) the step reads αᵢ = 1/Σⱼ Kᵢⱼ bⱼ βⱼ, βⱼ = 1/Σᵢ Kᵢⱼ aᵢ αᵢ, two products instead of
+    2nm exponentials; u + ε log α, v + ε log β are the potentials. Before α or β could overflow they are absorbed into u
+    and v, and K is made anew (Schmitzer 2019, § 3.1).
+    """
+    iteration = 0
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        log_a, log_b = xp.log(a), xp.log(b)  # −∞ for atoms without mass
+        while True:
+            u = _soft_minimum(xp, cost - v, log_b, epsilon, axis=1)
+            v = _soft_minimum(xp, cost - u[:, None], log_a[:, None], epsilon, axis=0)
+            kernel, alpha, beta = xp.exp((u[:, None] + v - cost) / epsilon), xp.ones(len(a)), xp.ones(len(b))
+            kernel = xp.where(kernel < SMALLEST, 0, kernel)
+            while True:
+                iteration += 1
+                rows = kernel @ (b * beta)
+                error = float(xp.abs(a * (alpha * rows - 1)).sum())
+                if error <= tolerance or iteration >= limit:
+                    return u + epsilon * xp.log(alpha), v + epsilon * xp.log(beta), iteration, error
+                next_alpha = 1 / rows
+                next_beta = 1 / ((a * next_alpha) @ kernel)
+                if not float(xp.abs(xp.log(xp.concatenate([next_alpha, next_beta]))).max()) < LARGEST:
+                    break
+                alpha, beta = next_alpha, next_beta
+            v = v + epsilon * xp.log(beta)
+
+
+def _soft_minimum(xp, cost, log_mass, epsilon, axis):
+    """−ε log Σ mass · exp(−cost/ε) along an axis, without overflow: the definition of a Sinkhorn step."""
+    z = log_mass - cost / epsilon
+    top = z.max(axis=axis, keepdims=True)
+    return -epsilon * (top.squeeze(axis) + xp.log(xp.exp(z - top).sum(axis=axis)))
+
+
+def _bounds(xp, plan, v, a, b, cost):
+    """Bounds of the exact cost: from c-transformed potentials, and from a plan with both sums right."""
+    u = c_transform(cost.T, v)
+    return u @ a + c_transform(cost, u) @ b, (cost * mended(xp, plan, a, b)).sum()
+
+
+def sinkhorn_divergence(x, y, epsilon, p=2, a=None, b=None, tolerance=1e-9, max_iterations=MOST_ITERATIONS):
+    """S_ε between samples x (n, …) and y (m, …) with costs dᵖ, d the Euclidean distance, p = 1 or 2: a float.
+
+    Masses as in `wasserstein`; epsilon in units of dᵖ. Zero for equal distributions and positive otherwise, whatever ε
+    (Feydy et al. 2019, theorem 1); for ε → 0 it becomes Wₚᵖ, for ε → ∞ with p = 1 half the energy distance.
+    Runs on the device of x. Warns and raises as `sinkhorn`.
+    """
+    if p not in (1, 2):
+        raise ValueError(f"p: expected 1 or 2 (for others the divergence may be negative), got {p!r}")
+    a, b = checks.masses(a, b, len(x), len(y))
+
+    def value(x, y, a, b):
+        return sinkhorn(a, b, distances(x, y, p), epsilon, tolerance, max_iterations).value
+
+    return value(x, y, a, b) - value(x, x, a, a) / 2 - value(y, y, b, b) / 2
