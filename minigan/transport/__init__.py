@@ -21,11 +21,13 @@ from .critic_gap import CriticGap, OptimalCritic, critic_gap
 from .dual import c_transform, lipschitz_extension
 from .entropic import Sinkhorn, sinkhorn, sinkhorn_divergence
 from .exact import distances, emd, potentials, wasserstein
+from .funnels import Funnels
 from .one_dimensional import sliced_wasserstein, wasserstein_1d
 
 __all__ = [
     "Certificate",
     "CriticGap",
+    "Funnels",
     "OptimalCritic",
     "OptimalTransport",
     "Sinkhorn",

@@ -38,7 +38,8 @@ class CriticGap:
     estimate     E f(real) − E f(fake), what the critic believes
     lipschitz    the critic's empirical Lipschitz constant: its largest slope between a real and a generated sample, or
                  its largest gradient at the samples and on the transport rays
-    lower_bound  estimate / lipschitz ≤ exact, on these batches a theorem
+    lower_bound  estimate / lipschitz ≤ exact: on these batches a theorem (but for pairs nearer to each other than a
+                 ten-thousandth of the mean distance, whose slopes are rounding errors and left out)
     cosine       ⟨∇f, ∇f*⟩ / (‖∇f‖ ‖∇f*‖) over the transport rays, norms of L² (Korotin et al. 2022, § 5)
     slope_error  mean | |∇f| − 1 | over the transport rays
     n            (real, generated) samples
