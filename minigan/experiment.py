@@ -22,6 +22,7 @@ from .games import (
     GAN,
     Averaging,
     Checkpoint,
+    CriticWatch,
     Diagnostics,
     Log,
     Progress,
@@ -29,7 +30,16 @@ from .games import (
     solvers,
 )
 from .nn.init import he, initialize
-from .report import SampleGrid, SamplePoints, interpolation, plot_diagnostics, plot_losses, plot_points, save_grid
+from .report import (
+    SampleGrid,
+    SamplePoints,
+    interpolation,
+    plot_critic,
+    plot_diagnostics,
+    plot_losses,
+    plot_points,
+    save_grid,
+)
 
 DEFAULTS = {
     "data": "mnist",
@@ -49,6 +59,7 @@ DEFAULTS = {
     "ema": 0.999,
     "steps": 2000,
     "checkpoint_every": 100,
+    "critic_gap": None,
     "seed": 0,
     "device": "cpu",
 }
@@ -185,6 +196,16 @@ def _moves(solver, player):
     return 2 if name == "extragradient" else (settings.get("moves") or {}).get(player, 1)
 
 
+def _critic_watch(settings):
+    """A `CriticWatch` from {"every": …, "n": …}; None from None."""
+    if settings is None:
+        return None
+    try:
+        return CriticWatch(**settings)
+    except TypeError as error:
+        raise ValueError(f"critic_gap: expected {{'every': …, 'n': …}} or None, got {settings!r}: {error}") from error
+
+
 def _diagnostics(record):
     return {name.removeprefix("diagnostics/"): v for name, v in record.items() if name.startswith("diagnostics/")}
 
@@ -233,6 +254,7 @@ class Experiment:
         )
         optimizers = _optimizers(self.game, config)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
+        self.critic_watch = _critic_watch(config["critic_gap"])
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
         if self.average:
@@ -270,6 +292,7 @@ class Experiment:
             Progress(),
             *([Averaging(self.average)] if self.average else []),
             watch,
+            *([self.critic_watch] if self.critic_watch else []),
             *callbacks,
             Log(run),
             samples,
@@ -282,13 +305,16 @@ class Experiment:
         return trajectory
 
     def draw(self, run):
-        """The run's pictures: losses.png, diagnostics.png, and digits.png with interpolation.png, or points.png."""
+        """The run's pictures: losses.png, diagnostics.png, critic.png, and digits.png with interpolation.png, or
+        points.png.
+        """
         records, resting = run.records(), self.game.objective.equilibrium()
         if any(r.replaces_objective for r in self.game.regularizers):
             resting.pop("loss/G", None)
         title = self.config.get("title") or self.config.get("example") or run.path.name
         plot_losses(records, run.path / "losses.png", f"{title}: the two players", resting)
         plot_diagnostics(records, run.path / "diagnostics.png", title)
+        plot_critic(records, run.path / "critic.png", title)
         if self.dataset.images:
             save_grid(run.path / "digits.png", self.sample(64), columns=8)
             ends = self.game.latent(12, name="interpolation").numpy()

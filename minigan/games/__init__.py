@@ -2,6 +2,7 @@
 
 from . import solvers
 from .callbacks import Averaging, Callback, Checkpoint, EarlyStop, Log, Metrics, Progress
+from .critic import CriticWatch
 from .diagnostics import accuracy, duality_gap, gradient_norms, path_angle, spectrum
 from .field import Jacobian, move_to, position, vector_field
 from .game import Game
@@ -32,6 +33,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Consensus",
+    "CriticWatch",
     "Diagnostics",
     "DiracGAN",
     "EarlyStop",

@@ -2,7 +2,7 @@
 
 from .callbacks import SampleGrid, SamplePoints
 from .images import image_grid, interpolation, save_grid, slerp
-from .plots import figure, plot_diagnostics, plot_losses, plot_points, save, smooth
+from .plots import figure, plot_critic, plot_diagnostics, plot_losses, plot_points, save, smooth
 
 __all__ = [
     "SampleGrid",
@@ -10,6 +10,7 @@ __all__ = [
     "figure",
     "image_grid",
     "interpolation",
+    "plot_critic",
     "plot_diagnostics",
     "plot_losses",
     "plot_points",

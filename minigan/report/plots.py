@@ -11,14 +11,17 @@ def smooth(values, window):
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def figure(rows=1, columns=1, size=(9, 4), **options):
-    """A Matplotlib figure that needs no display, and its axes, as ``pyplot.subplots`` gives them."""
+def figure(rows=1, columns=1, size=(9, 4), mosaic=None, **options):
+    """A Matplotlib figure that needs no display, and its axes, as ``pyplot.subplots`` gives them; with a ``mosaic``, as
+    ``pyplot.subplot_mosaic`` does.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     made = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(made)
-    return made, made.subplots(rows, columns, **options)
+    axes = made.subplots(rows, columns, **options) if mosaic is None else made.subplot_mosaic(mosaic, **options)
+    return made, axes
 
 
 def save(made, path):
@@ -85,6 +88,43 @@ def plot_diagnostics(records, path, title=""):
             axis.legend(frameon=False)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
+    made.suptitle(title)
+    save(made, path)
+    return True
+
+
+DISTANCES = {  # column: how it is drawn, what it is
+    "exact": ("k-", "exact W₁, generated to real"),
+    "floor": ("k:", "exact W₁, real to real"),
+    "estimate": ("C0-", "the critic's estimate"),
+    "lower_bound": ("C2-", "its lower bound, estimate / Lipschitz constant"),
+}
+
+
+def plot_critic(records, path, title=""):
+    """Draw what `games.CriticWatch` has logged, the critic against exact optimal transport, into a PNG file.
+
+    Nothing is drawn if nothing was logged; returns whether there was anything.
+    """
+    seen = [r for r in records if "critic/exact" in r]
+    if not seen:
+        return False
+    steps = [r["step"] for r in seen]
+    column = {name: [r.get(f"critic/{name}", math.nan) for r in seen] for name in (*DISTANCES, "lipschitz", "cosine")}
+    made, (left, middle, right) = figure(1, 3, (13, 4), width_ratios=(2, 1, 1))
+    for name, (style, label) in DISTANCES.items():
+        left.plot(steps, column[name], style, linewidth=1.6, label=label)
+    left.set(title="the distance, in units of the data", ylim=(min(0, *column["lower_bound"]), None))
+    left.legend(fontsize=8)
+    middle.plot(steps, column["lipschitz"], "C3-")
+    middle.axhline(1, color="k", linestyle=":", linewidth=1)
+    middle.set(title="the critic's Lipschitz constant", ylim=(0, None))
+    right.plot(steps, column["cosine"], "C4-")
+    right.axhline(1, color="k", linestyle=":", linewidth=1)
+    right.set(title="cosine of ∇f and the optimal ∇f*", ylim=(min(-0.05, *column["cosine"]), 1.05))
+    for axis in (left, middle, right):
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
     made.suptitle(title)
     save(made, path)
     return True
