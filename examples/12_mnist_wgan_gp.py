@@ -48,7 +48,7 @@ def configuration(args):
 
 
 def main():
-    parser = options(__doc__, steps=1500, quick=4)
+    parser = options(__doc__, steps=2000, quick=4)
     parser.add_argument("--n-critic", type=positive, default=3, help="critic's steps for one of the generator")
     parser.add_argument("--batch-size", type=positive, default=32)
     parser.add_argument("--channels", type=positive, default=32, help="of the critic's first convolution")

@@ -14,7 +14,9 @@ def blocks(page, language="python"):
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs/tutorial.md", ROOT / "docs/games.md"], ids=lambda p: p.name
+    "page",
+    [ROOT / "README.md", ROOT / "docs/tutorial.md", ROOT / "docs/games.md", ROOT / "docs/transport.md"],
+    ids=lambda p: p.name,
 )
 def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):
     from minigan.autodiff.primitive import registry
@@ -34,6 +36,9 @@ def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):
     if page.stem == "games":
         for shown in ("Simultaneous 1.04403", "ExtraGradient 0.95817", "[0.+0.5j 0.-0.5j]", "[-0.15+0.4769696j"):
             assert shown in printed
+    if page.stem == "transport":
+        assert "the certificate holds to 1e-9" in printed and "\n5.0" in printed
+        assert re.search(r"primal  ⟨C, P⟩ +0\.151485788113695", printed)
     if page.stem == "tutorial":
         assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.7
         assert "at the first layer's output: (4, 64)" in printed
@@ -64,5 +69,6 @@ def test_doctests():
 
     names = ["minigan", "minigan.backend.random", "minigan.autodiff.modes", "minigan.autodiff.engine"]
     names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.averages", "minigan.objectives"]
+    names += ["minigan.transport", "minigan.transport.exact", "minigan.transport.funnels"]
     results = [doctest.testmod(importlib.import_module(name)) for name in names]
     assert all(r.failed == 0 for r in results) and sum(r.attempted for r in results) > 15
