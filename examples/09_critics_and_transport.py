@@ -84,7 +84,7 @@ def main():
     gaps = {}
     for axis, name in zip(axes.flat[1:], CRITICS):
         game = trained(name, args, steps)
-        gaps[name] = gap = critic_gap(game.D, game.constant(real), game.constant(fake))
+        gaps[name] = gap = critic_gap(game.D, real, fake)
         draw(axis, game.outputs, real, fake, f"{name}: estimate {gap.estimate:.3f}")
         print(f"{name:<20}{gap.estimate:8.3f}{gap.lipschitz:11.3f}{gap.lower_bound:13.3f}{gap.cosine:8.3f}")
     last, row = axes.flat[-1], np.arange(len(gaps))

@@ -35,7 +35,7 @@ class CriticWatch(Callback):
         rows = stream(game.seed, "critic", moment.step).choice(len(data), 2 * self.n, replace=False)
         real, other = data[rows[: self.n]], data[rows[self.n :]]
         z = game.latent(self.n, moment.step, "critic")
-        gap = critic_gap(game.D, game.constant(real), game.constant(game.sample(z)))
+        gap = critic_gap(game.D, real, game.sample(z))
         names = ("exact", "estimate", "lower_bound", "lipschitz", "cosine", "slope_error")
         found = {name: getattr(gap, name) for name in names} | {"floor": wasserstein(real, other)}
         moment.extra.update({f"critic/{name}": value for name, value in found.items()})

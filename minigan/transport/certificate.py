@@ -8,6 +8,7 @@ primal (weak duality). If the two are equal, both are optimal, whoever found the
 uᵢ + vⱼ = Cᵢⱼ (complementary slackness). (Kantorovich 1942; Peyré & Cuturi 2019, § 2.5 and 3.1.)
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,8 @@ class Certificate:
         """{name: residual relative to the mass, to the largest cost, or to both}."""
         units = {"row_sums": self.mass, "column_sums": self.mass, "negative": self.mass, "infeasible": self.scale}
         units |= {"slack": self.mass * self.scale, "gap": self.mass * self.scale}
-        return {name: abs(getattr(self, name)) / unit if unit else 0.0 for name, unit in units.items()}
+        residuals = {name: abs(getattr(self, name)) for name in units}
+        return {name: r / units[name] if units[name] else (math.inf if r else 0.0) for name, r in residuals.items()}
 
     def holds(self, tolerance=1e-9):
         """Are all relative residuals at most ``tolerance``? Then the cost is optimal to about as much."""

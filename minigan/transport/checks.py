@@ -13,6 +13,8 @@ from ..backend import of
 
 def real_array(name, value):
     """``value`` on the host as an array of finite float64, and whether it came with float64's precision or more."""
+    if hasattr(value, "detach"):
+        raise ValueError(f"{name}: expected an array, got a Tensor: pass its .data")
     try:
         host = np.asarray(of(value).to_host(value))
     except ValueError:  # rows of different lengths
@@ -22,13 +24,13 @@ def real_array(name, value):
         raise ValueError(f"{name}: expected an array of real numbers, got {type(value).__name__} ({what})")
     if not host.size:
         raise ValueError(f"{name}: expected at least one number, got shape {host.shape}")
-    wrong = np.argwhere(~np.isfinite(host))
+    with np.errstate(over="ignore"):
+        array = host.astype(np.float64, copy=False)
+    wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
-        where = ", ".join(map(str, wrong[0]))
-        raise ValueError(
-            f"{name}: expected finite numbers, got {host[tuple(wrong[0])]} at [{where}] ({len(wrong)} such)"
-        )
-    return host.astype(np.float64, copy=False), host.dtype.kind != "f" or host.dtype.itemsize >= 8
+        at = tuple(wrong[0].tolist())
+        raise ValueError(f"{name}: expected finite numbers, got {host[at]} at {list(at)} ({len(wrong)} such)")
+    return array, host.dtype.kind != "f" or host.dtype.itemsize >= 8
 
 
 def put(array, like):
@@ -75,9 +77,11 @@ def _masses(name, value, n):
     if (mass < 0).any():
         i = int(np.flatnonzero(mass < 0)[0])
         raise ValueError(f"{name}: expected masses >= 0, got {mass[i]} at [{i}]")
-    if not mass.sum() > 0:
+    with np.errstate(over="ignore"):
+        total = mass.sum()
+    if not total > 0:
         raise ValueError(f"{name}: expected some mass, got only zeros")
-    if math.isinf(mass.sum()):
+    if math.isinf(total):
         raise ValueError(f"{name}: expected masses with a finite sum, got numbers up to {mass.max():g}")
     return mass, fine
 
@@ -101,7 +105,7 @@ def power(p):
 def positive(name, value):
     """``value`` as a finite float > 0."""
     try:
-        number = float(value) if np.ndim(value) == 0 else math.nan
+        number = math.nan if isinstance(value, (str, bool)) or np.ndim(value) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number < math.inf:

@@ -25,9 +25,9 @@ from ..ops import norm, reshape
 from ..ops import sum as total
 from . import checks
 from .dual import active_cone
-from .exact import distances, emd
+from .exact import emd, euclidean
 
-NEAR = 1e-4  # pairs closer than this part of the mean distance have slopes of rounding errors
+ROUNDING = 100  # units in the last place of the critic's outputs: differences below that are no slope
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,8 +38,7 @@ class CriticGap:
     estimate     E f(real) − E f(fake), what the critic believes
     lipschitz    the critic's empirical Lipschitz constant: its largest slope between a real and a generated sample, or
                  its largest gradient at the samples and on the transport rays
-    lower_bound  estimate / lipschitz ≤ exact: on these batches a theorem (but for pairs nearer to each other than a
-                 ten-thousandth of the mean distance, whose slopes are rounding errors and left out)
+    lower_bound  estimate / lipschitz ≤ exact: on these batches a theorem, up to the outputs' rounding
     cosine       ⟨∇f, ∇f*⟩ / (‖∇f‖ ‖∇f*‖) over the transport rays, norms of L² (Korotin et al. 2022, § 5)
     slope_error  mean | |∇f| − 1 | over the transport rays
     n            (real, generated) samples
@@ -71,29 +70,32 @@ class CriticGap:
 def critic_gap(critic, real, fake, seed=0):
     """How far a critic is from the exact Wasserstein-1 distance of two batches: a `CriticGap`.
 
-    critic: a Module or function, samples → (n,) or (n, 1), Tensors in and out; a Module is put into evaluation mode
-    meanwhile. real (n, …), fake (m, …): arrays or Tensors of the critic's dtype, on its device. seed: of the points on
-    the transport rays, one for each pair that exchanges mass, weighted by it.
+    critic: a Module, which is put into evaluation mode meanwhile, or a function (which is not: make one of
+    ``D.eval()``), samples → (n,) or (n, 1), Tensors in and out. real (n, …), fake (m, …): arrays or Tensors; the critic
+    gets them in the dtype and on the device of its parameters. seed: of the points on the transport rays, one for each
+    pair that exchanges mass, weighted by it.
 
     The exact distance is that of the *batches*, not of the distributions they come from: in many dimensions two batches
     of the same distribution are far apart, too. For large batches `emd`'s limits hold.
 
     Raises ``ValueError`` for a critic without one output a sample (behind `nn.Pack`, say) or with NaN, and as `emd`.
     """
-    real, fake = (a.data if isinstance(a, Tensor) else a for a in (real, fake))
-    apart = checks.real_array("distances", distances(real, fake))[0]
-    transport = emd(None, None, apart)
+    real, fake, like = _arrays(critic, real, fake)
     x, y = checks.points("real", real), checks.points("fake", fake)
+    apart = euclidean(x, y, ("real", "fake"))
+    transport = emd(None, None, apart)
     i, j = np.nonzero(transport.plan * apart)
     weight, ray = transport.plan[i, j], (x[i] - y[j]) / apart[i, j, None]
-    along = stream(seed, "critic_gap").random((len(i), 1))
+    along = x[i] + stream(seed, "critic_gap").random((len(i), 1)) * (y[j] - x[i])
     with getattr(critic, "evaluating", nullcontext)():
-        f_real, slope_real = _values_and_gradients(critic, real, real)
-        f_fake, slope_fake = _values_and_gradients(critic, fake, real)
-        _, slope_ray = _values_and_gradients(critic, (x[i] + along * (y[j] - x[i])).reshape(-1, *real.shape[1:]), real)
+        f_real, slope_real = _values_and_gradients(critic, real, like)
+        f_fake, slope_fake = _values_and_gradients(critic, fake, like)
+        slope_ray = slope_real[:0]
+        if len(i):  # else nothing is to be moved
+            _, slope_ray = _values_and_gradients(critic, along.reshape(-1, *real.shape[1:]), like)
 
-    far = apart > NEAR * apart.mean()
-    steepest = np.abs(f_real[:, None] - f_fake)[far] / apart[far]
+    rounding = ROUNDING * np.finfo(like.dtype).eps * max(np.abs(f_real).max(), np.abs(f_fake).max())
+    steepest = (np.abs(f_real[:, None] - f_fake) - rounding)[apart > 0] / apart[apart > 0]
     lengths = [np.linalg.norm(g, axis=1) for g in (slope_real, slope_fake, slope_ray)]
     lipschitz = max(float(s.max()) for s in (steepest, *lengths) if s.size)
     estimate = float(f_real.mean() - f_fake.mean())
@@ -109,14 +111,23 @@ def critic_gap(critic, real, fake, seed=0):
     )
 
 
+def _arrays(critic, *samples):
+    """Samples as arrays, and an array of the dtype and device that the critic wants."""
+    samples = [s.data if isinstance(s, Tensor) else s for s in samples]
+    samples = [s if backend.is_array(s) else np.asarray(s) for s in samples]
+    parameters = getattr(critic, "parameters", list)()
+    like = parameters[0].data if parameters else samples[0]
+    return *samples, like if like.dtype.kind == "f" else backend.of(like).asarray(like, np.float64)
+
+
 def _values_and_gradients(critic, x, like):
     """f (n,) and ∇f (n, d) at x (n, …), float64 on the host; the critic gets x as an array like ``like``."""
-    x = Tensor(backend.of(like).asarray(x, like.dtype))
+    x = Tensor(backend.of(like).asarray(backend.of(x).to_host(x), like.dtype))
     x.requires_grad = True
     with enable_grad():
         outputs = critic(x)
-        if outputs.shape not in ((len(x.data),), (len(x.data), 1)):
-            raise ValueError(f"critic: expected one number a sample, shape ({len(x.data)}, 1), got {outputs.shape}")
+        if outputs.shape not in ((x.shape[0],), (x.shape[0], 1)):
+            raise ValueError(f"critic: expected one number a sample, shape ({x.shape[0]}, 1), got {outputs.shape}")
         (slope,) = grad(total(outputs), x)
     f, _ = checks.real_array("the critic's outputs", outputs.data)
     return f.reshape(-1), checks.points("the critic's gradients", slope.data)
@@ -137,11 +148,10 @@ class OptimalCritic:
     def __init__(self, real, fake, a=None, b=None, side="middle"):
         if side not in ("lower", "middle", "upper"):
             raise ValueError(f"side: expected 'lower', 'middle' or 'upper', got {side!r}")
-        real, fake = (s.data if isinstance(s, Tensor) else s for s in (real, fake))
-        self.transport = emd(a, b, checks.real_array("distances", distances(real, fake))[0])
-        self.side = side
-        self._peaks = checks.points("real", real), self.transport.u
-        self._pits = checks.points("fake", fake), -self.transport.v
+        real, fake, _ = _arrays(None, real, fake)
+        x, y = checks.points("real", real), checks.points("fake", fake)
+        self.side, self.transport = side, emd(a, b, euclidean(x, y, ("real", "fake")))
+        self._peaks, self._pits = (x, self.transport.u), (y, -self.transport.v)
 
     def __call__(self, z):
         """f*(z)."""

@@ -20,17 +20,18 @@ BLOCK = 2**24  # bytes of distances at a time
 
 
 def c_transform(cost, u):
-    """vⱼ = minᵢ (Cᵢⱼ − uᵢ): cost (n, m), u (n,) → v (m,). For v ↦ u pass ``cost.T``. Arrays of one device.
+    """vⱼ = minᵢ (Cᵢⱼ − uᵢ): cost (n, m), u (n,) → v (m,), float64 on the device of ``cost``. For v ↦ u pass ``cost.T``.
 
-    Raises ``ValueError`` for shapes that do not fit.
+    Raises ``ValueError`` for shapes that do not fit. NaN goes through.
     """
-    if np.ndim(cost) != 2 or np.shape(u) != np.shape(cost)[:1] or 0 in np.shape(cost):
+    xp = backend.xp(cost)
+    cost, u = xp.asarray(cost, np.float64), xp.asarray(u, np.float64)
+    if cost.ndim != 2 or u.shape != cost.shape[:1] or 0 in cost.shape:
         raise ValueError(
-            f"c_transform: expected cost (n, m) and u (n,), got shapes {np.shape(cost)} and {np.shape(u)}; "
+            f"c_transform: expected cost (n, m) and u (n,), got shapes {cost.shape} and {u.shape}; "
             "for the transform of v pass cost.T"
         )
-    xp = backend.xp(cost)
-    return (xp.asarray(cost) - xp.asarray(u)[:, None]).min(axis=0)
+    return (cost - u[:, None]).min(axis=0)
 
 
 def lipschitz_extension(points, values, z, upper=False):

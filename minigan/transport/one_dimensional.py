@@ -22,8 +22,7 @@ def wasserstein_1d(x, y, p=1, a=None, b=None):
     """
     x, y, p = _line("x", x), _line("y", y), checks.power(p)
     a, b = checks.masses(a, b, len(x), len(y))
-    with np.errstate(over="ignore"):
-        return _root(_powers(np, x[:, None], y[:, None], a, b, p), p)
+    return _root_mean(np, x[:, None], y[:, None], a, b, p)
 
 
 def sliced_wasserstein(x, y, p=2, n_projections=200, seed=0, a=None, b=None):
@@ -42,8 +41,8 @@ def sliced_wasserstein(x, y, p=2, n_projections=200, seed=0, a=None, b=None):
     directions /= np.linalg.norm(directions, axis=0)
     library = backend.of(like)
     x, y, a, b, directions = (library.asarray(array, np.float64) for array in (x, y, a, b, directions))
-    with np.errstate(over="ignore"):
-        return _root(_powers(library.xp, x @ directions, y @ directions, a, b, p), p)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _root_mean(library.xp, x @ directions, y @ directions, a, b, p)
 
 
 def _line(name, value):
@@ -53,26 +52,30 @@ def _line(name, value):
     return array
 
 
-def _root(power, p):
-    """The p-th root of the mean of Wₚᵖ over columns, if the powers have not overflowed."""
-    total = float(power.mean())
-    if not np.isfinite(total):
-        raise ValueError(f"x and y: distances to the power {p:g} overflow; scale the points down")
-    return total ** (1 / p)
-
-
-def _powers(xp, x, y, a, b, p):
-    """Wₚᵖ of every column of x (n, k) from that of y (m, k): (k,)."""
+def _root_mean(xp, x, y, a, b, p):
+    """The p-th root of the mean of Wₚᵖ over all columns of x (n, k) and y (m, k)."""
     if bool((a == a[0]).all()) and bool((b == b[0]).all()):  # then one plan is right for all columns
-        x, y = xp.sort(x, axis=0), xp.sort(y, axis=0)
         i, j, mass = monotone_plan(xp, a, b)
-        return mass @ abs(x[i] - y[j]) ** p
-    columns = []
-    for x_k, y_k in zip(x.T, y.T):
-        order, other = xp.argsort(x_k), xp.argsort(y_k)
-        i, j, mass = monotone_plan(xp, a[order], b[other])
-        columns.append(mass @ abs(x_k[order[i]] - y_k[other[j]]) ** p)
-    return xp.stack(columns)
+        with np.errstate(over="ignore"):
+            moves = [(mass, abs(xp.sort(x, axis=0)[i] - xp.sort(y, axis=0)[j]))]
+    else:
+        moves = [_sorted_moves(xp, x_k, y_k, a, b) for x_k, y_k in zip(x.T, y.T)]
+    # In units of the longest way that anything moves: no power then over- or underflows that matters.
+    longest = max(float(xp.where(mass[:, None] > 0, way, 0).max()) for mass, way in moves)
+    if not np.isfinite(longest):
+        raise ValueError("x and y: distances overflow; scale the points down")
+    if longest == 0:
+        return 0.0
+    powers = xp.concatenate([mass @ (way / longest) ** p for mass, way in moves])
+    return longest * float(powers.mean()) ** (1 / p)
+
+
+def _sorted_moves(xp, x, y, a, b):
+    """What moves, (n + m,), and how far, (n + m, 1), from x (n,) to y (m,)."""
+    order, other = xp.argsort(x), xp.argsort(y)
+    i, j, mass = monotone_plan(xp, a[order], b[other])
+    with np.errstate(over="ignore"):
+        return mass, abs(x[order[i]] - y[other[j]])[:, None]
 
 
 def monotone_plan(xp, a, b):
@@ -82,8 +85,9 @@ def monotone_plan(xp, a, b):
     array module of a and b.
     """
     ends_a, ends_b = xp.cumsum(a), xp.cumsum(b)
-    ends = xp.sort(xp.concatenate([ends_a, ends_b]))
+    # The totals differ by rounding; what only one side has is not moved, least of all to an atom without mass.
+    ends = xp.minimum(xp.sort(xp.concatenate([ends_a, ends_b])), xp.minimum(ends_a[-1], ends_b[-1]))
     starts = xp.concatenate([xp.zeros(1), ends[:-1]])
-    i = xp.minimum(xp.searchsorted(ends_a, starts, side="right"), len(a) - 1)  # the last: totals differ by rounding
+    i = xp.minimum(xp.searchsorted(ends_a, starts, side="right"), len(a) - 1)
     j = xp.minimum(xp.searchsorted(ends_b, starts, side="right"), len(b) - 1)
     return i, j, ends - starts
