@@ -196,10 +196,12 @@ def _moves(solver, player):
     return 2 if name == "extragradient" else (settings.get("moves") or {}).get(player, 1)
 
 
-def _critic_watch(settings):
+def _critic_watch(settings, pack):
     """A `CriticWatch` from {"every": …, "n": …}; None from None."""
     if settings is None:
         return None
+    if pack > 1:
+        raise ValueError("critic_gap: a discriminator that sees packs of samples is no critic of single ones; drop one")
     try:
         return CriticWatch(**settings)
     except TypeError as error:
@@ -254,7 +256,7 @@ class Experiment:
         )
         optimizers = _optimizers(self.game, config)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
-        self.critic_watch = _critic_watch(config["critic_gap"])
+        self.critic_watch = _critic_watch(config["critic_gap"], self.pack)
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
         if self.average:
