@@ -81,7 +81,7 @@ def main():
     right.plot(epsilon, upper, "C0.-", label="a plan costs (primal)")
     right.plot(epsilon, lower, "C1.-", label="a potential says (dual)")
     right.axhline(exact.cost, color="k", linestyle=":", label=f"both linear programs: {exact.cost:.6f}")
-    right.set(xscale="log", xlabel="entropy ε", title="The two problems meet")
+    right.set(xscale="log", xlabel="entropy ε", ylabel="cost", title="The two problems meet")
     right.invert_xaxis()
     right.legend(fontsize=8)
     right.grid(alpha=0.3)

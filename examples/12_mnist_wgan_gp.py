@@ -3,13 +3,13 @@
 The critic's loss is said to estimate the distance between data and samples. Does it? Every so often the exact distance
 of 256 digits from 256 samples is computed by linear programming, next to what the critic believes.
 
-Look at critic.png. Left: first the critic's estimate, blue, lies above the exact distance, black; a little later it is
-next to nothing, while the exact distance, after a low when the samples were blurs (a blur is near to everything), has
-risen again with the digits. What 256 digits are from 256 others is the dotted line: in 784 dimensions all batches are
-far from each other. Divided by the critic's Lipschitz constant (middle; the penalty only asks for 1) the estimate is a
-true lower bound, green, at all times. Right: the critic's gradient, which is what the generator learns from, soon has
-little to do with optimal transport. And look at digits.png: Wasserstein GANs work "because they fail (to approximate
-the Wasserstein distance)" (Stanczuk, Etmann, Kreusser, Schönlieb 2021).
+Look at critic.png. Left: the critic's estimate, blue, starts at nothing, overshoots the exact distance, black, and soon
+is next to nothing again, while the exact distance, after a low when the samples were blurs (a blur is near to
+everything), has risen with the digits. What 256 digits are from 256 others is the dotted line: in 784 dimensions all
+batches are far from each other. Divided by the critic's Lipschitz constant (middle; the penalty only asks for 1) the
+estimate is a true lower bound, green, at all times. Right: the critic's gradient, which is what the generator learns
+from, soon has little to do with optimal transport. And look at digits.png: Wasserstein GANs work "because they fail (to
+approximate the Wasserstein distance)" (Stanczuk, Etmann, Kreusser, Schönlieb 2021).
 
     python examples/12_mnist_wgan_gp.py          about four minutes on 2 cores
     python -m minigan resume runs/...            goes on after Ctrl-C or a kill, bit for bit

@@ -196,16 +196,18 @@ def _moves(solver, player):
     return 2 if name == "extragradient" else (settings.get("moves") or {}).get(player, 1)
 
 
-def _critic_watch(settings, pack):
-    """A `CriticWatch` from {"every": …, "n": …}; None from None."""
+def _critic_watch(settings, pack, n):
+    """A `CriticWatch` of n data from {"every": …, "n": …}; None from None."""
     if settings is None:
         return None
+    if not isinstance(settings, dict) or set(settings) - {"every", "n"}:
+        raise ValueError(f"critic_gap: expected {{'every': …, 'n': …}}, either or both, or None, got {settings!r}")
     if pack > 1:
         raise ValueError("critic_gap: a discriminator that sees packs of samples is no critic of single ones; drop one")
-    try:
-        return CriticWatch(**settings)
-    except TypeError as error:
-        raise ValueError(f"critic_gap: expected {{'every': …, 'n': …}} or None, got {settings!r}: {error}") from error
+    watch = CriticWatch(**settings)
+    if 2 * watch.n > n:
+        raise ValueError(f"critic_gap: n = {watch.n} needs {2 * watch.n} data, there are {n}")
+    return watch
 
 
 def _diagnostics(record):
@@ -256,7 +258,7 @@ class Experiment:
         )
         optimizers = _optimizers(self.game, config)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
-        self.critic_watch = _critic_watch(config["critic_gap"], self.pack)
+        self.critic_watch = _critic_watch(config["critic_gap"], self.pack, len(self.dataset.samples))
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
         if self.average:

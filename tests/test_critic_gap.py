@@ -364,14 +364,14 @@ def test_batches_of_different_samples_are_refused():
             function(real, fake[:0])
     with pytest.raises(ValueError, match=r"^side: expected 'lower', 'middle' or 'upper', got 'left'"):
         OptimalCritic(real, fake, side="left")
-    with pytest.raises(ValueError, match=r"^z: expected points of 2 numbers, like points's, got 3"):
+    with pytest.raises(ValueError, match=r"^z: expected points of 2 numbers, like real, got 3"):
         OptimalCritic(real, fake)(np.ones((4, 3)))
 
 
 def test_batches_of_different_samples_are_named():
     real, _ = batches()
     for function in (lambda x, y: critic_gap(linear(1.0), x, y), OptimalCritic):
-        with pytest.raises(ValueError, match=r"^fake: expected points of 2 numbers, like real's"):
+        with pytest.raises(ValueError, match=r"^fake: expected points of 2 numbers, like real"):
             function(real, np.ones((4, 3)))
 
 
@@ -439,3 +439,41 @@ def test_a_game_samples_and_judges_in_evaluation_mode_and_goes_back():
         game.outputs(samples[:, :1])
     same(before[0], snapshot(G))
     same(before[1], snapshot(D))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_at_the_samples_the_best_critic_rises_at_rate_one_along_its_gradient(dtype):
+    real, fake = batches(dtype="float32")
+    f = OptimalCritic(real, fake)
+    for points, forward in ((fake, 1e-3), (real, -1e-3)):  # away from the pits, towards the peaks
+        z = mg.tensor(points.astype(dtype), requires_grad=True)
+        slope = mg.grad(mg.sum(f(z)), z)[0].numpy().astype(float)
+        assert_allclose(np.linalg.norm(slope, axis=1), 1, atol=1e-5)
+        assert_allclose(f(points + forward * slope) - f(points.astype(float)), forward, atol=1e-8)
+
+
+def test_the_sides_are_flat_at_their_own_tips():
+    real, fake = batches(dtype="float32")
+    f = OptimalCritic(real, fake)
+    tips = {"lower": real, "upper": fake}
+    for side, points in tips.items():
+        z = mg.tensor(points, requires_grad=True)
+        (slope,) = mg.grad(mg.sum(OptimalCritic(real, fake, side=side)(z)), z)
+        assert_allclose(slope.numpy(), 0, atol=1e-6)
+    assert repr(f).startswith(f"OptimalCritic({len(real)} real, {len(fake)} generated samples, W1=")
+
+
+@pytest.mark.parametrize(
+    ("critic", "got"),
+    [
+        (lambda x: x.numpy()[:, 0], "ndarray"),
+        (lambda x: [1.0] * 3, "list"),
+        (lambda x: mg.sum(x, axis=1).detach(), "a constant"),
+    ],
+)
+def test_a_critic_that_cannot_be_differentiated_is_named(critic, got):
+    message = f"^critic: expected a Tensor computed from its argument, to be differentiated, got {got}$"
+    with pytest.raises(ValueError, match=message):
+        critic_gap(critic, np.ones((3, 2)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="^critic: expected a Module or a function, got ndarray"):
+        critic_gap(np.ones((3, 2)), np.zeros((3, 2)), critic)

@@ -16,7 +16,7 @@ from minigan.models import mlp
 from minigan.nn import BatchNorm, Dense, Module, Sequential
 from minigan.nn.init import he, initialize
 from minigan.objectives import GradientPenalty
-from minigan.report import figure, plot_critic
+from minigan.report import figure, plot_critic, plot_diagnostics, plot_losses
 from minigan.transport import critic_gap, wasserstein
 
 NAMES = {"exact", "estimate", "lower_bound", "lipschitz", "cosine", "slope_error", "floor"}
@@ -137,6 +137,8 @@ def test_without_it_there_is_no_picture(tmp_path):
     [
         ({"critic_gap": {"evry": 2}}, "^critic_gap: expected .*evry"),
         ({"critic_gap": 100}, "^critic_gap: expected .*got 100"),
+        ({"critic_gap": {"n": 101}}, "^critic_gap: n = 101 needs 202 data, there are 200"),
+        ({"critic_gap": {"n": 4001}}, "^CriticWatch: n must be at most 4,000, got 4,001"),
         ({"critic_gap": {"every": 0}}, "^CriticWatch: every must be"),
         ({"networks": {"name": "mlp", "pack": 2}}, "^critic_gap: .*packs"),
     ],
@@ -162,6 +164,15 @@ def test_the_plot_has_the_distances_as_they_were_measured(tmp_path, monkeypatch)
     assert_array_equal(middle.get_lines()[0].get_ydata(), [records[s - 1]["critic/lipschitz"] for s in (1, 4, 8)])
     assert_array_equal(right.get_lines()[0].get_ydata(), [records[s - 1]["critic/cosine"] for s in (1, 4, 8)])
     assert made[0][0].get_suptitle() == "the title" and imread(tmp_path / "c.png")[..., :3].std() > 0.01
+
+
+def test_a_trajectory_is_drawn_as_well(tmp_path):
+    game, solver = game_and_solver()
+    seen = play(game, solver, 4, [CriticWatch(every=2, n=8)])
+    assert plot_critic(seen, tmp_path / "c.png") is True
+    assert plot_diagnostics(seen, tmp_path / "d.png") is False
+    plot_losses(seen, tmp_path / "l.png")
+    assert {p.name for p in tmp_path.iterdir()} == {"c.png", "l.png"}
 
 
 @pytest.mark.parametrize("records", [[], [{"step": 1, "loss/D": 0.0}]])

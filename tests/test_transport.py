@@ -923,7 +923,7 @@ def test_wrong_masses_and_costs_are_named(solver, arguments, message):
         ([1.0], "abc", "y: expected an array of real numbers, got str"),
         ([[1.0, np.nan]], [[1.0, 2.0]], "x: expected finite numbers, got nan at [0, 1]"),
         ([[1.0, 2.0]], [[np.inf, 2.0]], "y: expected finite numbers, got inf at [0, 0]"),
-        (np.ones((2, 2)), np.ones((2, 3)), "y: expected points of 2 numbers, like x's, got 3"),
+        (np.ones((2, 2)), np.ones((2, 3)), "y: expected points of 2 numbers, like x, got 3"),
         (np.ones((2, 2)) * 1j, np.ones((2, 3)), "x: expected an array of real numbers, got ndarray (dtype complex128)"),
     ],
 )
@@ -987,7 +987,7 @@ def test_other_wrong_arguments_are_named():
         lipschitz_extension([0.0, 1.0], [0.0], [0.5])
     with pytest.raises(ValueError, match=r"^points: expected at least one number"):
         lipschitz_extension([], [0.0], [0.5])
-    with pytest.raises(ValueError, match=r"^z: expected points of 1 numbers, like points's, got 2"):
+    with pytest.raises(ValueError, match=r"^z: expected points of 1 numbers, like points, got 2"):
         lipschitz_extension([0.0, 1.0], [0.0, 1.0], [[0.5, 0.5]])
     with pytest.raises(ValueError, match=r"^values: expected finite numbers"):
         lipschitz_extension([0.0, 1.0], [0.0, np.nan], [0.5])
@@ -1033,6 +1033,11 @@ def test_problems_beyond_memory_are_refused_before_anything_is_computed(monkeypa
     for x, y in [(np.ones((3, 2)), np.ones((3, 2))), (np.ones((2, 2)), np.ones((3, 2)))]:
         with pytest.raises(ValueError, match="^cost: .* too many"):
             wasserstein(x, y)
+
+
+def test_a_plan_of_another_shape_is_named():
+    with pytest.raises(ValueError, match=r"^plan: expected the shape of cost, \(2, 3\), got \(3, 2\)"):
+        potentials(np.ones((3, 2)), C23)
 
 
 # ---- what is accepted ------------------------------------------------------------------------------------------------

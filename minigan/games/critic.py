@@ -1,7 +1,10 @@
 """Watching a critic while it is trained: what it believes the distance to be, and what it is."""
 
+import math
+
 from ..backend.random import stream
 from ..transport import critic_gap, wasserstein
+from ..transport.exact import MOST
 from .callbacks import Callback
 
 
@@ -13,7 +16,7 @@ class CriticWatch(Callback):
 
     Logs the numbers of `transport.CriticGap` as ``critic/exact``, ``critic/estimate``, ``critic/lower_bound``,
     ``critic/lipschitz``, ``critic/cosine``, ``critic/slope_error``, and ``critic/floor``: the exact distance between
-    two batches of n *real* samples, below which no generator can be expected to come. Put it before `Log`;
+    two batches of n *real* samples, that of a perfect generator (blurs may be nearer still). Put it before `Log`;
     `report.plot_critic` draws them. Raises ``ValueError`` where there are fewer than 2n data.
     """
 
@@ -21,6 +24,8 @@ class CriticWatch(Callback):
         for name, value in (("every", every), ("n", n)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"CriticWatch: {name} must be a whole number from 1 on, got {value!r}")
+        if n * n > MOST:
+            raise ValueError(f"CriticWatch: n must be at most {math.isqrt(MOST):,}, got {n:,}")
         self.every, self.n = every, n
 
     def after(self, moment):

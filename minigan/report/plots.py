@@ -29,12 +29,23 @@ def save(made, path):
     made.savefig(path, dpi=110)
 
 
+def _records(source):
+    """Records as they are, or those of a `games.Trajectory`, without what was not measured."""
+    if not hasattr(source, "columns"):
+        return source
+    return [
+        {name: column[i] for name, column in source.columns.items() if not math.isnan(column[i])}
+        for i in range(len(source))
+    ]
+
+
 def plot_losses(records, path, title="", equilibrium=None):
     """Draw both losses and the discriminator's mean outputs, over the steps, into a PNG file.
 
-    records: dicts with "step", "loss/…" and perhaps "D(real)", "D(fake)". equilibrium: {column: its value where neither
-    player can improve}, drawn dotted. Raises ``ValueError`` for no records.
+    records: a `games.Trajectory`, or dicts with "step", "loss/…" and perhaps "D(real)", "D(fake)". equilibrium:
+    {column: its value where neither player can improve}, drawn dotted. Raises ``ValueError`` for no records.
     """
+    records = _records(records)
     if not records:
         raise ValueError("there is nothing to plot: no step has been logged")
     losses = [n for n in records[0] if n.startswith("loss/")]
@@ -65,8 +76,10 @@ PANELS = (  # title, columns by their beginning, logarithmic
 def plot_diagnostics(records, path, title=""):
     """Draw what `games.Diagnostics` and `games.Metrics` have logged, a panel for each kind, into a PNG file.
 
+    records: a `games.Trajectory` or a run's records.
     Nothing is drawn if nothing was logged; returns whether there was anything.
     """
+    records = _records(records)
     names = dict.fromkeys(name for r in records for name in r if name.startswith(("diagnostics/", "metric/")))
     panels = [(t, [n for n in names if n.startswith(begin)], log) for t, begin, log in PANELS]
     panels = [panel for panel in panels if panel[1]]
@@ -104,9 +117,10 @@ DISTANCES = {  # column: how it is drawn, what it is
 def plot_critic(records, path, title=""):
     """Draw what `games.CriticWatch` has logged, the critic against exact optimal transport, into a PNG file.
 
+    records: a `games.Trajectory` or a run's records.
     Nothing is drawn if nothing was logged; returns whether there was anything.
     """
-    seen = [r for r in records if "critic/exact" in r]
+    seen = [r for r in _records(records) if "critic/exact" in r]
     if not seen:
         return False
     steps = [r["step"] for r in seen]
@@ -114,7 +128,10 @@ def plot_critic(records, path, title=""):
     made, (left, middle, right) = figure(1, 3, (13, 4), width_ratios=(2, 1, 1))
     for name, (style, label) in DISTANCES.items():
         left.plot(steps, column[name], style, linewidth=1.6, label=label)
-    left.set(title="the distance, in units of the data", ylim=(min(0, *column["lower_bound"]), None))
+    left.set(
+        title="the distance, in units of the data",
+        ylim=(min(0, 1.05 * min(column["estimate"] + column["lower_bound"])), None),
+    )
     left.legend(fontsize=8)
     middle.plot(steps, column["lipschitz"], "C3-")
     middle.axhline(1, color="k", linestyle=":", linewidth=1)

@@ -14,7 +14,7 @@ from ..backend import of
 def real_array(name, value):
     """``value`` on the host as an array of finite float64, and whether it came with float64's precision or more."""
     if hasattr(value, "detach"):
-        raise ValueError(f"{name}: expected an array, got a Tensor: pass its .data")
+        raise ValueError(f"{name}: expected an array, got a Tensor: pass its .numpy()")
     try:
         host = np.asarray(of(value).to_host(value))
     except ValueError:  # rows of different lengths
@@ -49,7 +49,10 @@ def points(name, value):
 def same_dimension(x, y, names=("x", "y")):
     """Raise unless both hold points of one dimension."""
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"{names[1]}: expected points of {x.shape[1]} numbers, like {names[0]}'s, got {y.shape[1]}")
+        raise ValueError(
+            f"{names[1]}: expected points of {x.shape[1]} numbers, like {names[0]}, got {y.shape[1]} "
+            "(the first axis counts points, all others are one point's)"
+        )
 
 
 def masses(a, b, n, m):
@@ -96,10 +99,13 @@ def cost_matrix(cost):
 
 def power(p):
     """``p`` as a finite float >= 1."""
-    p = positive("p", p)
-    if p < 1:
-        raise ValueError(f"p: expected a number >= 1 (below 1 the root of the cost is no distance), got {p:g}")
-    return p
+    try:
+        number = positive("p", p)
+    except ValueError:
+        number = 0.0
+    if number < 1:
+        raise ValueError(f"p: expected a finite number >= 1 (below 1 the root of the cost is no distance), got {p!r}")
+    return number
 
 
 def positive(name, value):

@@ -35,7 +35,7 @@ class CriticGap:
     """What `critic_gap` found, numbers in the units of the samples. ``print(result)`` explains them.
 
     exact        W₁ between the two batches, by linear programming
-    estimate     E f(real) − E f(fake), what the critic believes
+    estimate     E f(real) − E f(fake), what the critic believes; negative where it lags behind the generator
     lipschitz    the critic's empirical Lipschitz constant: its largest slope between a real and a generated sample, or
                  its largest gradient at the samples and on the transport rays
     lower_bound  estimate / lipschitz ≤ exact: on these batches a theorem, up to the outputs' rounding
@@ -54,6 +54,7 @@ class CriticGap:
 
     def __repr__(self):
         share = f"{self.lower_bound / self.exact:>6.0%} of the exact" if self.exact > 0 else ""
+        share += " (negative: the critic has it the wrong way round)" if self.estimate < 0 else ""
         return "\n".join(
             [
                 f"critic against exact transport, {self.n[0]} real and {self.n[1]} generated samples",
@@ -80,6 +81,8 @@ def critic_gap(critic, real, fake, seed=0):
 
     Raises ``ValueError`` for a critic without one output a sample (behind `nn.Pack`, say) or with NaN, and as `emd`.
     """
+    if not callable(critic):
+        raise ValueError(f"critic: expected a Module or a function, got {type(critic).__name__}")
     real, fake, like = _arrays(critic, real, fake)
     x, y = checks.points("real", real), checks.points("fake", fake)
     apart = euclidean(x, y, ("real", "fake"))
@@ -126,6 +129,9 @@ def _values_and_gradients(critic, x, like):
     x.requires_grad = True
     with enable_grad():
         outputs = critic(x)
+        if not isinstance(outputs, Tensor) or outputs.node is None:
+            got = "a constant" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(f"critic: expected a Tensor computed from its argument, to be differentiated, got {got}")
         if outputs.shape not in ((x.shape[0],), (x.shape[0], 1)):
             raise ValueError(f"critic: expected one number a sample, shape ({x.shape[0]}, 1), got {outputs.shape}")
         (slope,) = grad(total(outputs), x)
@@ -142,7 +148,8 @@ class OptimalCritic:
 
     On the transport rays f* is unique up to a constant. Elsewhere ``side`` chooses among the extensions of the
     potentials (`lipschitz_extension`): "lower", a peak at every real sample; "upper", a pit at every generated one;
-    "middle" (default), the mean of both, optimal as well. Its gradient at a peak or pit is taken to be 0.
+    "middle" (default), the mean of both, optimal as well. At the samples themselves "middle" has a slope of length 1,
+    on a segment to a sample of the other side; at a peak of "lower" and a pit of "upper" the gradient is taken to be 0.
     """
 
     def __init__(self, real, fake, a=None, b=None, side="middle"):
@@ -157,16 +164,24 @@ class OptimalCritic:
         """f*(z)."""
         if not isinstance(z, Tensor):
             return self(Tensor(backend.of(z).asarray(z, np.float64))).data
-        sides = []
-        if self.side != "upper":
-            sides.append(self._cones(z, *self._peaks, upper=False))
-        if self.side != "lower":
-            sides.append(self._cones(z, *self._pits, upper=True))
-        return sum(sides[1:], sides[0]) / len(sides)
+        lower, to_peak = self._cones(z, *self._peaks, upper=False)
+        upper, to_pit = self._cones(z, *self._pits, upper=True)
+        if self.side != "middle":
+            return lower if self.side == "lower" else upper
+        # At a sample both sides agree, but one has its tip there, without a slope: leave the slope to the other.
+        share = np.where(to_pit == to_peak, 0.5, np.where(to_pit == 0, 1.0, np.where(to_peak == 0, 0.0, 0.5)))
+        share = backend.of(z.data).asarray(share, z.dtype)
+        return share * lower + (1 - share) * upper
+
+    def __repr__(self):
+        n, m = self.transport.plan.shape
+        return f"OptimalCritic({n} real, {m} generated samples, W1={self.transport.cost:.6g}, side={self.side!r})"
 
     def _cones(self, z, points, values, upper):
-        near, _ = active_cone(points, values, z.data, upper)
+        """One side's extension at z, and how far (k,) its tips are: 0 within rounding."""
+        near, apart = active_cone(points, values, z.data, upper, ("real" if not upper else "fake", "z"))
+        apart = np.where(apart <= 4 * np.finfo(z.dtype).eps * np.abs(points).max(), 0, apart)
         library = backend.of(z.data)
         points, values = (library.asarray(array[near], z.dtype) for array in (points, values))
         distance = norm(reshape(z, z.shape[0], points.shape[1]) - points, axis=1)
-        return values + (distance if upper else -distance)
+        return values + (distance if upper else -distance), apart

@@ -45,7 +45,7 @@ def lipschitz_extension(points, values, z, upper=False):
     return checks.put(values[near] + (distance if upper else -distance), z)
 
 
-def active_cone(points, values, z, upper=False):
+def active_cone(points, values, z, upper=False, names=("points", "z")):
     """Which point's cone is the extension at z (k, …): its number (k,) and distance (k,), NumPy arrays.
 
     The extension's gradient at z is the unit vector towards that point (upper: away from it). By blocks: the distances
@@ -54,7 +54,7 @@ def active_cone(points, values, z, upper=False):
     from scipy.spatial.distance import cdist
 
     points, z = checks.points("points", points), checks.points("z", z)
-    checks.same_dimension(points, z, ("points", "z"))
+    checks.same_dimension(points, z, names)
     if np.shape(values) != (len(points),):
         raise ValueError(f"values: expected {len(points)} numbers, one for each point, got shape {np.shape(values)}")
     rows, near, distance = max(1, BLOCK // (8 * len(points))), [], []

@@ -64,7 +64,7 @@ class Sinkhorn:
         return (
             f"sinkhorn of {n} onto {m} atoms, ε = {self.epsilon:g}: {state} after {self.iterations} iterations "
             f"(error {self.error:.1e})\n"
-            f"  OT_ε {self.value:.10g}, cost of its plan {self.cost:.10g}\n"
+            f"  OT_ε {self.value:.10g}, cost of its plan {self.cost:.10g}{'' if self.converged else ' (so far)'}\n"
             f"  exact cost between {self.lower:.10g} and {self.upper:.10g}"
         )
 

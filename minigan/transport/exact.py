@@ -24,12 +24,12 @@ REFINEMENTS, GLASS, NEAR = 6, 1e4, 8
 def emd(a, b, cost):
     """Optimal transport of masses ``a`` onto ``b`` (earth mover's distance): an `OptimalTransport`.
 
-    a: (n,), b: (m,), masses ≥ 0 with the same total, or None for equal ones. cost: (n, m), finite; it may be negative.
-    The result has ``.cost .dual .plan .u .v .gap .certificate``; arrays are float64, on the device of ``cost``. The
-    solution is computed in float64 on the host. ``cost`` is that of all the mass: with total mass 1, the average.
+    a: (n,), b: (m,), masses ≥ 0 with the same total, or None for equal ones (of the other's total, else 1). cost:
+    (n, m), finite; it may be negative. The result has ``.cost .dual .plan .u .v .gap .certificate``; arrays are
+    float64, on the device of ``cost``; the solution is computed on the host. ``cost`` is that of all the mass: with
+    total mass 1, the average.
 
-    Atoms without mass are allowed and get potentials as well. ``n·m`` is limited to `MOST`, since the cost matrix must
-    be in memory and the time grows like its 1.5th power.
+    Atoms without mass are allowed and get potentials as well. n·m is limited to 16 million (`exact.MOST`).
 
     Raises ``ValueError`` naming the argument for wrong shapes, NaN or infinite numbers, negative masses, no mass,
     totals that differ (by more than 1e-9 of the total; 1e-5 if a or b is float32: b is then scaled), too large
@@ -71,6 +71,8 @@ def potentials(plan, cost, u=None):
     certificate shows a gap.
     """
     plan, cost = checks.real_array("plan", plan)[0], checks.cost_matrix(cost)
+    if plan.shape != cost.shape:
+        raise ValueError(f"plan: expected the shape of cost, {cost.shape}, got {plan.shape}")
     i, j = np.nonzero(plan > 0)
     u, close = np.zeros(len(cost)) if u is None else u, 4 * np.finfo(np.float64).eps * np.abs(cost).max()
     used = cost[i, j]
