@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from ..backend.random import stream
 from ..transport import critic_gap, wasserstein
 from ..transport.exact import MOST
@@ -22,7 +24,7 @@ class CriticWatch(Callback):
 
     def __init__(self, every=100, n=256):
         for name, value in (("every", every), ("n", n)):
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"CriticWatch: {name} must be a whole number from 1 on, got {value!r}")
         if n * n > MOST:
             raise ValueError(f"CriticWatch: n must be at most {math.isqrt(MOST):,}, got {n:,}")
@@ -32,7 +34,10 @@ class CriticWatch(Callback):
         """Compare when it is time."""
         if moment.step % self.every and moment.step not in (1, moment.steps):
             return
-        game, data = moment.game, moment.game.data.arrays
+        game = moment.game
+        data = getattr(getattr(game, "data", None), "arrays", None)
+        if data is None:
+            raise ValueError(f"CriticWatch: needs a GAN on data.Batches(array, …), got {type(game).__name__}")
         if len(data) < 2 * self.n:
             raise ValueError(
                 f"CriticWatch: n = {self.n} needs {2 * self.n} data, there are {len(data)}; take a smaller n"

@@ -8,7 +8,6 @@ primal (weak duality). If the two are equal, both are optimal, whoever found the
 uᵢ + vⱼ = Cᵢⱼ (complementary slackness). (Kantorovich 1942; Peyré & Cuturi 2019, § 2.5 and 3.1.)
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,8 @@ class Certificate:
     infeasible             largest uᵢ + vⱼ − Cᵢⱼ
     slack                  Σᵢⱼ Pᵢⱼ |Cᵢⱼ − uᵢ − vⱼ|: what moves where it should not, times by how much
     gap                    ⟨C, P⟩ − ⟨u, a⟩ − ⟨v, b⟩
-    mass, scale            the total mass and the largest |Cᵢⱼ|, which make the others relative
+    relative               the same as shares: of the mass; of |uᵢ| + |vⱼ| + |Cᵢⱼ|; and of all that is summed,
+                           ⟨|C|, P⟩ + ⟨|u|, a⟩ + ⟨|v|, b⟩. A huge cost that no mass pays hides nothing
     """
 
     row_sums: float
@@ -32,16 +32,7 @@ class Certificate:
     infeasible: float
     slack: float
     gap: float
-    mass: float
-    scale: float
-
-    @property
-    def relative(self):
-        """{name: residual relative to the mass, to the largest cost, or to both}."""
-        units = {"row_sums": self.mass, "column_sums": self.mass, "negative": self.mass, "infeasible": self.scale}
-        units |= {"slack": self.mass * self.scale, "gap": self.mass * self.scale}
-        residuals = {name: abs(getattr(self, name)) for name in units}
-        return {name: r / units[name] if units[name] else (math.inf if r else 0.0) for name, r in residuals.items()}
+    relative: dict
 
     def holds(self, tolerance=1e-9):
         """Are all relative residuals at most ``tolerance``? Then the cost is optimal to about as much."""
@@ -106,18 +97,21 @@ class OptimalTransport:
         )
 
 
-def certify(plan, u, v, a, b, cost, mass_unit=1.0, cost_unit=1.0):
-    """The `Certificate` of float64 arrays; ``mass_unit`` and ``cost_unit`` turn residuals into the caller's units."""
+def certify(plan, u, v, a, b, cost):
+    """The `Certificate` of a plan and potentials (float64 arrays on the host) for masses a, b and cost (n, m)."""
     reduced = cost - u[:, None] - v
-    gap = (cost * plan).sum() - (u @ a + v @ b)
-    both = mass_unit * cost_unit
-    return Certificate(
-        row_sums=float(np.abs(plan.sum(axis=1) - a).max() * mass_unit),
-        column_sums=float(np.abs(plan.sum(axis=0) - b).max() * mass_unit),
-        negative=float(max(0.0, -plan.min()) * mass_unit),
-        infeasible=float(max(0.0, -reduced.min()) * cost_unit),
-        slack=float(np.abs(plan * reduced).sum() * both),
-        gap=float(gap * both),
-        mass=float(a.sum() * mass_unit),
-        scale=float(np.abs(cost).max() * cost_unit),
-    )
+    sizes = np.abs(u)[:, None] + np.abs(v) + np.abs(cost)
+    mass, paid = a.sum(), (np.abs(cost) * plan).sum() + np.abs(u) @ a + np.abs(v) @ b
+    found = {
+        "row_sums": np.abs(plan.sum(axis=1) - a).max(),
+        "column_sums": np.abs(plan.sum(axis=0) - b).max(),
+        "negative": max(-plan.min(), 0.0),  # NaN stays NaN
+        "infeasible": max(-reduced.min(), 0.0),
+        "slack": np.abs(plan * reduced).sum(),
+        "gap": (cost * plan).sum() - (u @ a + v @ b),
+    }
+    units = {"row_sums": mass, "column_sums": mass, "negative": mass, "slack": paid, "gap": paid}
+    relative = {name: abs(found[name]) / (unit or 1.0) for name, unit in units.items()}
+    relative["infeasible"] = max((-reduced / np.where(sizes > 0, sizes, 1)).max(), 0.0)
+    found = {name: float(value) for name, value in found.items()}
+    return Certificate(**found, relative={name: float(relative[name]) for name in found})

@@ -12,7 +12,7 @@ from ..backend import of
 
 
 def real_array(name, value):
-    """``value`` on the host as an array of finite float64, and whether it came with float64's precision or more."""
+    """``value`` on the host as an array of finite float64."""
     if hasattr(value, "detach"):
         raise ValueError(f"{name}: expected an array, got a Tensor: pass its .numpy()")
     try:
@@ -30,7 +30,7 @@ def real_array(name, value):
     if len(wrong):
         at = tuple(wrong[0].tolist())
         raise ValueError(f"{name}: expected finite numbers, got {host[at]} at {list(at)} ({len(wrong)} such)")
-    return array, host.dtype.kind != "f" or host.dtype.itemsize >= 8
+    return array
 
 
 def put(array, like):
@@ -40,7 +40,7 @@ def put(array, like):
 
 def points(name, value):
     """Samples (n, …) as float64 (n, d), d the numbers in a sample: (n,) is (n, 1), images are laid out in rows."""
-    array, _ = real_array(name, value)
+    array = real_array(name, value)
     if array.ndim == 0:
         raise ValueError(f"{name}: expected samples of shape (n, …), got a single number")
     return array.reshape(len(array), -1)
@@ -58,14 +58,15 @@ def same_dimension(x, y, names=("x", "y")):
 def masses(a, b, n, m):
     """Two mass distributions on n and m atoms as float64 with one total. None: equal masses.
 
-    Totals may differ by rounding (1e-9 of the total; 1e-5 if either is float32 or less): b is then scaled to a's.
+    Totals may differ by rounding (1e-9 of the total; 1e-5 if a or b is float32, 1e-2 if float16): b is then scaled to
+    a's.
     """
-    a, fine_a = (None, True) if a is None else _masses("a", a, n)
-    b, fine_b = (None, True) if b is None else _masses("b", b, m)
+    tolerance = max(_rounding(a), _rounding(b))
+    a, b = (None if a is None else _masses("a", a, n)), (None if b is None else _masses("b", b, m))
     a = np.full(n, (1.0 if b is None else b.sum()) / n) if a is None else a
     b = np.full(m, a.sum() / m) if b is None else b
     total, other = a.sum(), b.sum()
-    if abs(total - other) > (1e-9 if fine_a and fine_b else 1e-5) * total:
+    if abs(total - other) > tolerance * total:
         raise ValueError(
             f"a and b: expected the same total mass, got {total:.17g} and {other:.17g}; "
             "divide each by its sum to compare their shapes"
@@ -73,8 +74,12 @@ def masses(a, b, n, m):
     return a, b * (total / other)
 
 
+def _rounding(mass):
+    return {"float32": 1e-5, "float16": 1e-2}.get(str(getattr(mass, "dtype", "")), 1e-9)
+
+
 def _masses(name, value, n):
-    mass, fine = real_array(name, value)
+    mass = real_array(name, value)
     if mass.shape != (n,):
         raise ValueError(f"{name}: expected {n} masses, shape ({n},), got shape {mass.shape}")
     if (mass < 0).any():
@@ -86,12 +91,12 @@ def _masses(name, value, n):
         raise ValueError(f"{name}: expected some mass, got only zeros")
     if math.isinf(total):
         raise ValueError(f"{name}: expected masses with a finite sum, got numbers up to {mass.max():g}")
-    return mass, fine
+    return mass
 
 
 def cost_matrix(cost):
     """A matrix of finite costs (n, m), float64."""
-    array, _ = real_array("cost", cost)
+    array = real_array("cost", cost)
     if array.ndim != 2:
         raise ValueError(f"cost: expected a matrix (n, m), got shape {array.shape}")
     return array

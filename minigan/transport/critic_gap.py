@@ -21,11 +21,12 @@ from ..autodiff.engine import grad
 from ..autodiff.modes import enable_grad
 from ..autodiff.tensor import Tensor
 from ..backend.random import stream
+from ..nn import Module
 from ..ops import norm, reshape
 from ..ops import sum as total
 from . import checks
 from .dual import active_cone
-from .exact import emd, euclidean
+from .exact import check_size, emd, euclidean
 
 ROUNDING = 100  # units in the last place of the critic's outputs: differences below that are no slope
 
@@ -84,20 +85,17 @@ def critic_gap(critic, real, fake, seed=0):
     if not callable(critic):
         raise ValueError(f"critic: expected a Module or a function, got {type(critic).__name__}")
     real, fake, like = _arrays(critic, real, fake)
-    x, y = checks.points("real", real), checks.points("fake", fake)
-    apart = euclidean(x, y, ("real", "fake"))
-    transport = emd(None, None, apart)
-    i, j = np.nonzero(transport.plan * apart)
-    weight, ray = transport.plan[i, j], (x[i] - y[j]) / apart[i, j, None]
-    along = x[i] + stream(seed, "critic_gap").random((len(i), 1)) * (y[j] - x[i])
-    with getattr(critic, "evaluating", nullcontext)():
+    transport, x, y = _transport(real, fake)
+    weight, ray, points = _rays(transport, x, y, seed)
+    with critic.evaluating() if isinstance(critic, Module) else nullcontext():
         f_real, slope_real = _values_and_gradients(critic, real, like)
         f_fake, slope_fake = _values_and_gradients(critic, fake, like)
         slope_ray = slope_real[:0]
-        if len(i):  # else nothing is to be moved
-            _, slope_ray = _values_and_gradients(critic, along.reshape(-1, *real.shape[1:]), like)
+        if len(points):  # else nothing is to be moved
+            _, slope_ray = _values_and_gradients(critic, points.reshape(-1, *real.shape[1:]), like)
 
     rounding = ROUNDING * np.finfo(like.dtype).eps * max(np.abs(f_real).max(), np.abs(f_fake).max())
+    apart = euclidean(x, y)
     steepest = (np.abs(f_real[:, None] - f_fake) - rounding)[apart > 0] / apart[apart > 0]
     lengths = [np.linalg.norm(g, axis=1) for g in (slope_real, slope_fake, slope_ray)]
     lipschitz = max(float(s.max()) for s in (steepest, *lengths) if s.size)
@@ -109,16 +107,33 @@ def critic_gap(critic, real, fake, seed=0):
         lipschitz=lipschitz,
         lower_bound=estimate / lipschitz if lipschitz > 0 else 0.0,
         cosine=float(inner / np.sqrt(square * weight.sum())) if square > 0 else 0.0,
-        slope_error=float(weight @ np.abs(lengths[2] - 1) / weight.sum()) if len(i) else 0.0,
-        n=apart.shape,
+        slope_error=float(weight @ np.abs(lengths[2] - 1) / weight.sum()) if len(points) else 0.0,
+        n=(len(x), len(y)),
     )
+
+
+def _transport(real, fake, a=None, b=None):
+    """The optimal transport of two batches by distance, and both as points, float64 (n, d) and (m, d)."""
+    x, y = checks.points("real", real), checks.points("fake", fake)
+    check_size(len(x), len(y))
+    return emd(a, b, euclidean(x, y, ("real", "fake"))), x, y
+
+
+def _rays(transport, x, y, seed):
+    """Of every pair that exchanges mass at a distance: the mass (r,), ∇f* there (r, d), and a point between (r, d)."""
+    i, j = np.nonzero(transport.plan)
+    way = x[i] - y[j]
+    length = np.linalg.norm(way, axis=1)
+    i, j, way, length = i[length > 0], j[length > 0], way[length > 0], length[length > 0]
+    points = x[i] - stream(seed, "critic_gap").random((len(i), 1)) * way
+    return transport.plan[i, j], way / length[:, None], points
 
 
 def _arrays(critic, *samples):
     """Samples as arrays, and an array of the dtype and device that the critic wants."""
     samples = [s.data if isinstance(s, Tensor) else s for s in samples]
     samples = [s if backend.is_array(s) else np.asarray(s) for s in samples]
-    parameters = getattr(critic, "parameters", list)()
+    parameters = critic.parameters() if isinstance(critic, Module) else []
     like = parameters[0].data if parameters else samples[0]
     return *samples, like if like.dtype.kind == "f" else backend.of(like).asarray(like, np.float64)
 
@@ -135,7 +150,7 @@ def _values_and_gradients(critic, x, like):
         if outputs.shape not in ((x.shape[0],), (x.shape[0], 1)):
             raise ValueError(f"critic: expected one number a sample, shape ({x.shape[0]}, 1), got {outputs.shape}")
         (slope,) = grad(total(outputs), x)
-    f, _ = checks.real_array("the critic's outputs", outputs.data)
+    f = checks.real_array("the critic's outputs", outputs.data)
     return f.reshape(-1), checks.points("the critic's gradients", slope.data)
 
 
@@ -146,42 +161,52 @@ class OptimalCritic:
     for arrays; for a Tensor z a Tensor of its dtype, which `mg.grad` differentiates to any order: a generator can be
     trained against it. ``f.transport``: the `OptimalTransport`.
 
-    On the transport rays f* is unique up to a constant. Elsewhere ``side`` chooses among the extensions of the
-    potentials (`lipschitz_extension`): "lower", a peak at every real sample; "upper", a pit at every generated one;
-    "middle" (default), the mean of both, optimal as well. At the samples themselves "middle" has a slope of length 1,
-    on a segment to a sample of the other side; at a peak of "lower" and a pit of "upper" the gradient is taken to be 0.
+    Inside the transport rays its gradient is unique. Elsewhere ``side`` chooses among the extensions of the potentials
+    (`lipschitz_extension`): "lower", a peak at every real sample; "upper", a pit at every generated one; "middle"
+    (default), the mean of both, optimal as well. At the samples themselves "middle" has the gradient of the ray along
+    which most of their mass goes, so that −E f(y) has that of W₁; at a peak of "lower" and a pit of "upper" it is 0.
     """
 
     def __init__(self, real, fake, a=None, b=None, side="middle"):
         if side not in ("lower", "middle", "upper"):
             raise ValueError(f"side: expected 'lower', 'middle' or 'upper', got {side!r}")
         real, fake, _ = _arrays(None, real, fake)
-        x, y = checks.points("real", real), checks.points("fake", fake)
-        self.side, self.transport = side, emd(a, b, euclidean(x, y, ("real", "fake")))
-        self._peaks, self._pits = (x, self.transport.u), (y, -self.transport.v)
-
-    def __call__(self, z):
-        """f*(z)."""
-        if not isinstance(z, Tensor):
-            return self(Tensor(backend.of(z).asarray(z, np.float64))).data
-        lower, to_peak = self._cones(z, *self._peaks, upper=False)
-        upper, to_pit = self._cones(z, *self._pits, upper=True)
-        if self.side != "middle":
-            return lower if self.side == "lower" else upper
-        # At a sample both sides agree, but one has its tip there, without a slope: leave the slope to the other.
-        share = np.where(to_pit == to_peak, 0.5, np.where(to_pit == 0, 1.0, np.where(to_peak == 0, 0.0, 0.5)))
-        share = backend.of(z.data).asarray(share, z.dtype)
-        return share * lower + (1 - share) * upper
+        self.side = side
+        self.transport, self.real, self.fake = _transport(real, fake, a, b)
 
     def __repr__(self):
         n, m = self.transport.plan.shape
         return f"OptimalCritic({n} real, {m} generated samples, W1={self.transport.cost:.6g}, side={self.side!r})"
 
-    def _cones(self, z, points, values, upper):
-        """One side's extension at z, and how far (k,) its tips are: 0 within rounding."""
-        near, apart = active_cone(points, values, z.data, upper, ("real" if not upper else "fake", "z"))
-        apart = np.where(apart <= 4 * np.finfo(z.dtype).eps * np.abs(points).max(), 0, apart)
+    def __call__(self, z):
+        """f*(z)."""
+        if not isinstance(z, Tensor):
+            return self(Tensor(backend.of(z).asarray(z, np.float64))).data
+        u, v, plan = self.transport.u, self.transport.v, self.transport.plan
+        peak, to_peak = active_cone(self.real, u, z.data, names=("real", "z"))
+        pit, to_pit = active_cone(self.fake, -v, z.data, upper=True, names=("fake", "z"))
+        if self.side == "lower":
+            return self._cone(z, self.real, u, peak, -1)
+        if self.side == "upper":
+            return self._cone(z, self.fake, -v, pit, 1)
+        # At a sample both agree. One has its tip there; of the other many cones may meet: take that of the mass's way.
+        at_peak, at_pit = (d <= _rounding(p, z) for d, p in ((to_peak, self.real), (to_pit, self.fake)))
+        only_pit, only_peak = at_pit & ~at_peak, at_peak & ~at_pit
+        peak, pit = (
+            np.where(only_pit & plan[:, pit].any(axis=0), plan[:, pit].argmax(axis=0), peak),
+            np.where(only_peak & plan[peak].any(axis=1), plan[peak].argmax(axis=1), pit),
+        )
+        share = np.where(only_pit, 1.0, np.where(only_peak, 0.0, 0.5))  # of the lower side
+        share = backend.of(z.data).asarray(share, z.dtype)
+        return share * self._cone(z, self.real, u, peak, -1) + (1 - share) * self._cone(z, self.fake, -v, pit, 1)
+
+    def _cone(self, z, points, values, near, sign):
+        """values ± distance from points, those numbered ``near`` (k,)."""
         library = backend.of(z.data)
         points, values = (library.asarray(array[near], z.dtype) for array in (points, values))
-        distance = norm(reshape(z, z.shape[0], points.shape[1]) - points, axis=1)
-        return values + (distance if upper else -distance), apart
+        return values + sign * norm(reshape(z, z.shape[0], points.shape[1]) - points, axis=1)
+
+
+def _rounding(points, z):
+    """How near to a point z is, when only rounding to z's dtype lies between them."""
+    return 4 * np.finfo(z.dtype).eps * np.abs(points).max()

@@ -13,7 +13,6 @@ Between the points it is free, as far as it stays between the smallest and the l
 
 import numpy as np
 
-from .. import backend
 from . import checks
 
 BLOCK = 2**24  # bytes of distances at a time
@@ -22,16 +21,15 @@ BLOCK = 2**24  # bytes of distances at a time
 def c_transform(cost, u):
     """vⱼ = minᵢ (Cᵢⱼ − uᵢ): cost (n, m), u (n,) → v (m,), float64 on the device of ``cost``. For v ↦ u pass ``cost.T``.
 
-    Raises ``ValueError`` for shapes that do not fit. NaN goes through.
+    Raises ``ValueError`` naming the argument.
     """
-    xp = backend.xp(cost)
-    cost, u = xp.asarray(cost, np.float64), xp.asarray(u, np.float64)
-    if cost.ndim != 2 or u.shape != cost.shape[:1] or 0 in cost.shape:
+    like, cost, u = cost, checks.cost_matrix(cost), checks.real_array("u", u)
+    if u.shape != cost.shape[:1]:
         raise ValueError(
-            f"c_transform: expected cost (n, m) and u (n,), got shapes {cost.shape} and {u.shape}; "
+            f"u: expected {len(cost)} numbers, one for each row of cost {cost.shape}, got shape {u.shape}; "
             "for the transform of v pass cost.T"
         )
-    return (cost - u[:, None]).min(axis=0)
+    return checks.put((cost - u[:, None]).min(axis=0), like)
 
 
 def lipschitz_extension(points, values, z, upper=False):
@@ -40,7 +38,7 @@ def lipschitz_extension(points, values, z, upper=False):
     upper: the largest one. float64, on the device of z. If the values themselves are not 1-Lipschitz on the points, the
     function is so still, and above (upper: below) some of them. Raises ``ValueError`` naming the argument.
     """
-    values, _ = checks.real_array("values", values)
+    values = checks.real_array("values", values)
     near, distance = active_cone(points, values, z, upper)
     return checks.put(values[near] + (distance if upper else -distance), z)
 

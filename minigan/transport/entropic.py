@@ -22,8 +22,7 @@ import numpy as np
 
 from .. import backend
 from . import checks
-from .dual import c_transform
-from .exact import distances, mended
+from .exact import distances
 
 MOST_ITERATIONS = 10_000
 LARGEST = 100.0  # of |log α|, |log β|
@@ -124,7 +123,7 @@ def _warn_unless_small(error, tolerance, iterations, epsilon, what):
 def _first_guess(start, m):
     if start is None:
         return np.zeros(m)
-    v, _ = checks.real_array("start", getattr(start, "v", start))
+    v = checks.real_array("start", getattr(start, "v", start))
     if v.shape != (m,):
         raise ValueError(f"start: expected a result of sinkhorn or a potential v of shape ({m},), got shape {v.shape}")
     return v
@@ -172,9 +171,27 @@ def _soft_minimum(xp, cost, log_mass, epsilon, axis):
 
 
 def _bounds(xp, plan, v, a, b, cost):
-    """Bounds of the exact cost: from c-transformed potentials, and from a plan with both sums right."""
-    u = c_transform(cost.T, v)
-    return u @ a + c_transform(cost, u) @ b, (cost * mended(xp, plan, a, b)).sum()
+    """Bounds of the exact cost: from c-transforms of v, and from a plan with both sums right."""
+    u = (cost - v).min(axis=1)
+    v = (cost - u[:, None]).min(axis=0)
+    return u @ a + v @ b, (cost * _mended(xp, plan, a, b)).sum()
+
+
+def _mended(xp, plan, a, b):
+    """The ``plan`` (n, m) ≥ 0 with row sums a and column sums b, moving as little as may be: what is too much in a row,
+    then a column, is scaled down; what is missing is spread over all (Altschuler, Weed, Rigollet 2017, algorithm 2).
+    """
+    plan = plan * _at_most_one(xp, a, plan.sum(axis=1))[:, None]
+    plan = plan * _at_most_one(xp, b, plan.sum(axis=0))
+    short_a, short_b = xp.maximum(a - plan.sum(axis=1), 0), xp.maximum(b - plan.sum(axis=0), 0)
+    missing = short_a.sum()
+    if not missing > 1e-15 * a.sum():  # rounding: a plan with zeros keeps them
+        return plan
+    return plan + short_a[:, None] * (short_b / missing)
+
+
+def _at_most_one(xp, wanted, found):
+    return xp.minimum(1, wanted / xp.where(found > 0, found, 1))
 
 
 def sinkhorn_divergence(x, y, epsilon, p=2, a=None, b=None, tolerance=1e-9, max_iterations=MOST_ITERATIONS):

@@ -46,7 +46,7 @@ def sliced_wasserstein(x, y, p=2, n_projections=200, seed=0, a=None, b=None):
 
 
 def _line(name, value):
-    array, _ = checks.real_array(name, value)
+    array = checks.real_array(name, value)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected points on a line, shape (n,), got shape {array.shape}")
     return array
@@ -61,7 +61,8 @@ def _root_mean(xp, x, y, a, b, p):
     else:
         moves = [_sorted_moves(xp, x_k, y_k, a, b) for x_k, y_k in zip(x.T, y.T)]
     # In units of the longest way that anything moves: no power then over- or underflows that matters.
-    longest = max(float(xp.where(mass[:, None] > 0, way, 0).max()) for mass, way in moves)
+    moves = [(mass, xp.where(mass[:, None] > 0, way, 0)) for mass, way in moves]
+    longest = max(float(way.max()) for _, way in moves)
     if not np.isfinite(longest):
         raise ValueError("x and y: distances overflow; scale the points down")
     if longest == 0:
