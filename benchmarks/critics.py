@@ -45,19 +45,11 @@ PUBLISHED = {  # d = 2: the true distance, then mean cosine and estimate of each
 }
 DIFFERENCES = """
 As published: how the pairs are made; the layers and their initial weights; ReLU; Adam at 2e-4 (0, 0.9); the penalties'
-weight 10, the limit 0.04, the five power iterations; {batch_size:,} fresh points a batch (theirs: 1,024).
-
-Where we differ, and what it does to 5,000 steps on 4 funnels (estimate, mean cos; what is said of their way was
-measured once, with PyTorch 2.13, and no command here repeats it):
-- Other funnels of nearly the same distance; {steps:,} steps for every critic (theirs: 60,000 with penalties, 5,000 with
-  clipping, 10,000 with spectral norm).
-- Clipping cuts biases, too, as in Arjovsky et al. 2017, algorithm 1. Theirs cuts weights only: with that ours has 0.061
-  and 0.117 instead of 0.094 and 0.395.
-- Spectral norm differentiates the whole of W/σ. Theirs takes σ for a constant, so that W grows and hardly turns any
-  more: in PyTorch, on our pair, that has 0.167 and 0.250, and the whole gradient 0.321 and 0.548 (ours: 0.326, 0.556).
-- Our cosines may reach 1. Theirs take ∇f* from torch.cdist in float32, which is 0 or wrong within some 0.001 of a
-  centre, where an eighth of T#P lies: on our pairs that gradient has a mean cosine of 0.90, 0.88, 0.87 (4, 16, 64
-  funnels) with the exact one. Their best critics have 0.86, 0.84, 0.72.
+weight 10, the limit 0.04, the five power iterations. Otherwise: other funnels of nearly the same distance; {steps:,}
+steps of {batch_size:,} fresh points for every critic (theirs: of 1,024, 60,000 with penalties, 5,000 with clipping,
+10,000 with spectral norm); clipping cuts biases, too, as in Arjovsky et al. 2017; spectral norm differentiates the
+whole of W/σ (theirs takes σ for a constant); ∇f* is exact (theirs, from float32 distances, is wrong near the centres,
+where an eighth of T#P lies). docs/transport.md says what these do.
 """
 
 

@@ -8,7 +8,7 @@ form, spectral normalisation.
 Look at critics.png. Level sets of each critic, 0.06 apart in all panels; white arrows are the directions in which the
 critic pulls the samples. The exact critic rises at rate 1 from the samples to the modes. The gradient
 penalties come near, and a little above: their estimate is no lower bound. Clipping makes a pit with few corners, which
-pulls some samples the wrong way; spectral norm bounds each layer so well that there is not much slope left. Last: what
+pulls some samples the wrong way; spectral norm bounds each layer so well that half the slope is left. Last: what
 each says the distance is, what that is worth (divided by its Lipschitz constant, a true lower bound), and how its
 gradient agrees with the exact one on the ways of transport.
 
