@@ -45,10 +45,11 @@ def emd(a, b, cost):
     check_size(*cost.shape)
     equal = len(a) == len(b) and np.ptp(a) == 0 and np.ptp(b) == 0
     rows, columns = a > 0, b > 0
-    if max(np.abs(cost).max() / 1e300, a.sum() / 1e300, np.abs(cost[rows][:, columns]).max() * (a.sum() / 1e300)) > 1:
-        raise ValueError(f"cost: expected numbers up to 1e300, times the mass as well, got {np.abs(cost).max():g}")
+    pairs, total, largest = np.ix_(rows, columns), a.sum(), np.abs(cost).max()
+    if max(largest, total) > 1e300 or np.abs(cost[pairs]).max() * (total / 1e300) > 1:
+        raise ValueError(f"cost: expected numbers up to 1e300, times the mass as well, got {largest:g}, mass {total:g}")
     plan = np.zeros_like(cost)
-    plan[np.ix_(rows, columns)], u = _solve(a[rows], b[columns], cost[np.ix_(rows, columns)], equal)
+    plan[pairs], u = _solve(a[rows], b[columns], cost[pairs], equal)
     v = (cost[rows] - u[:, None]).min(axis=0)  # atoms without mass get what is left to them
     u = (cost - v).min(axis=1)
     shift = (v @ b - u @ a) / (a.sum() + b.sum())
