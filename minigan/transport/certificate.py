@@ -113,5 +113,5 @@ def certify(plan, u, v, a, b, cost):
     units = {"row_sums": mass, "column_sums": mass, "negative": mass, "slack": paid, "gap": paid}
     relative = {name: abs(found[name]) / (unit or 1.0) for name, unit in units.items()}
     relative["infeasible"] = max((-reduced / np.where(sizes > 0, sizes, 1)).max(), 0.0)
-    found = {name: float(value) for name, value in found.items()}
+    found = {name: float(value) + 0.0 for name, value in found.items()}  # no −0.0
     return Certificate(**found, relative={name: float(relative[name]) for name in found})

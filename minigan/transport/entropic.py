@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import backend
+from ..backend.threads import in_charge
 from . import checks
 from .exact import distances
 
@@ -83,7 +84,8 @@ def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS
     host_a, host_b = checks.masses(a, b, *host_cost.shape)
     total, v = float(host_a.sum()), _first_guess(start, host_cost.shape[1])
     a, b, v, cost = (library.asarray(array, np.float64) for array in (host_a / total, host_b / total, v, host_cost))
-    u, v, iterations, error = _iterate(library.xp, a, b, cost, v, epsilon, tolerance, limit)
+    with in_charge():  # thousands of small products: two BLAS threads beside a busy process take twenty times as long
+        u, v, iterations, error = _iterate(library.xp, a, b, cost, v, epsilon, tolerance, limit)
     _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn")
     plan = a[:, None] * b * _gibbs(library.xp, u, v, cost, epsilon)
     lower, upper = _bounds(library.xp, plan, v, a, b, cost)

@@ -50,8 +50,9 @@ def emd(a, b, cost):
         raise ValueError(f"cost: expected numbers up to 1e300, times the mass as well, got {largest:g}, mass {total:g}")
     plan = np.zeros_like(cost)
     plan[pairs], u = _solve(a[rows], b[columns], cost[pairs], equal)
-    v = (cost[rows] - u[:, None]).min(axis=0)  # atoms without mass get what is left to them
-    u = (cost - v).min(axis=1)
+    # Atoms without mass get what the others leave them, and must not round the others' by huge costs of their own.
+    v = (cost[rows] - u[:, None]).min(axis=0)
+    u = np.where(rows, (cost[:, columns] - v[columns]).min(axis=1), (cost - v).min(axis=1))
     shift = (v @ b - u @ a) / (a.sum() + b.sum())
     u, v = u + shift, v - shift
     return OptimalTransport(
