@@ -85,7 +85,8 @@ def critic_gap(critic, real, fake, seed=0):
     if not callable(critic):
         raise ValueError(f"critic: expected a Module or a function, got {type(critic).__name__}")
     real, fake, like = _arrays(critic, real, fake)
-    transport, x, y = _transport(real, fake)
+    x, y, apart = _distances(real, fake)
+    transport = emd(None, None, apart)
     weight, ray, points = _rays(transport, x, y, seed)
     with critic.evaluating() if isinstance(critic, Module) else nullcontext():
         f_real, slope_real = _values_and_gradients(critic, real, like)
@@ -95,7 +96,6 @@ def critic_gap(critic, real, fake, seed=0):
             _, slope_ray = _values_and_gradients(critic, points.reshape(-1, *real.shape[1:]), like)
 
     rounding = ROUNDING * np.finfo(like.dtype).eps * max(np.abs(f_real).max(), np.abs(f_fake).max())
-    apart = euclidean(x, y)
     steepest = (np.abs(f_real[:, None] - f_fake) - rounding)[apart > 0] / apart[apart > 0]
     lengths = [np.linalg.norm(g, axis=1) for g in (slope_real, slope_fake, slope_ray)]
     lipschitz = max(float(s.max()) for s in (steepest, *lengths) if s.size)
@@ -112,11 +112,11 @@ def critic_gap(critic, real, fake, seed=0):
     )
 
 
-def _transport(real, fake, a=None, b=None):
-    """The optimal transport of two batches by distance, and both as points, float64 (n, d) and (m, d)."""
+def _distances(real, fake):
+    """Both batches as points, float64 (n, d) and (m, d), and how far they are apart (n, m)."""
     x, y = checks.points("real", real), checks.points("fake", fake)
     check_size(len(x), len(y))
-    return emd(a, b, euclidean(x, y, ("real", "fake"))), x, y
+    return x, y, euclidean(x, y, ("real", "fake"))
 
 
 def _rays(transport, x, y, seed):
@@ -172,7 +172,8 @@ class OptimalCritic:
             raise ValueError(f"side: expected 'lower', 'middle' or 'upper', got {side!r}")
         real, fake, _ = _arrays(None, real, fake)
         self.side = side
-        self.transport, self.real, self.fake = _transport(real, fake, a, b)
+        self.real, self.fake, apart = _distances(real, fake)
+        self.transport = emd(a, b, apart)
 
     def __repr__(self):
         n, m = self.transport.plan.shape

@@ -85,7 +85,7 @@ def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS
     total, v = float(host_a.sum()), _first_guess(start, host_cost.shape[1])
     a, b, v, cost = (library.asarray(array, np.float64) for array in (host_a / total, host_b / total, v, host_cost))
     with in_charge():  # thousands of small products: two BLAS threads beside a busy process take twenty times as long
-        u, v, iterations, error = _iterate(library.xp, a, b, cost, v, epsilon, tolerance, limit)
+        u, v, iterations, error = _iterate(library, a, b, cost, v, epsilon, tolerance, limit)
     _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn")
     plan = a[:, None] * b * _gibbs(library.xp, u, v, cost, epsilon)
     lower, upper = _bounds(library.xp, plan, v, a, b, cost)
@@ -131,14 +131,14 @@ def _first_guess(start, m):
     return v
 
 
-def _iterate(xp, a, b, cost, v, epsilon, tolerance, limit):
+def _iterate(library, a, b, cost, v, epsilon, tolerance, limit):
     """(u, v, iterations, error). One step in the logarithm, then plain scaling of the matrix it leaves:
 
     with Kᵢⱼ = exp((uᵢ + vⱼ − Cᵢⱼ)/ε) the step reads αᵢ = 1/Σⱼ Kᵢⱼ bⱼ βⱼ, βⱼ = 1/Σᵢ Kᵢⱼ aᵢ αᵢ, two products instead of
     2nm exponentials; u + ε log α, v + ε log β are the potentials. Before α or β could overflow they are absorbed into u
     and v, and K is made anew (Schmitzer 2019, § 3.1).
     """
-    iteration = 0
+    xp, iteration = library.xp, 0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_a, log_b = xp.log(a), xp.log(b)  # −∞ for atoms without mass
         while True:
@@ -149,12 +149,14 @@ def _iterate(xp, a, b, cost, v, epsilon, tolerance, limit):
             while True:
                 iteration += 1
                 rows = kernel @ (b * beta)
-                error = float(xp.abs(a * (alpha * rows - 1)).sum())
-                if error <= tolerance or iteration >= limit:
-                    return u + epsilon * xp.log(alpha), v + epsilon * xp.log(beta), iteration, error
                 next_alpha = 1 / rows
                 next_beta = 1 / ((a * next_alpha) @ kernel)
-                if not float(xp.abs(xp.log(xp.concatenate([next_alpha, next_beta]))).max()) < LARGEST:
+                wrong = xp.abs(a * (alpha * rows - 1)).sum()
+                largest = xp.abs(xp.log(xp.concatenate([next_alpha, next_beta]))).max()
+                error, largest = library.to_host(xp.stack([wrong, largest])).tolist()  # one wait for the device
+                if error <= tolerance or iteration >= limit:
+                    return u + epsilon * xp.log(alpha), v + epsilon * xp.log(beta), iteration, error
+                if not largest < LARGEST:
                     break
                 alpha, beta = next_alpha, next_beta
             v = v + epsilon * xp.log(beta)
