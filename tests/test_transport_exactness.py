@@ -3,6 +3,7 @@
 Every test here was written against a planted mistake that the other tests of `transport` let through.
 """
 
+import dataclasses
 import math
 import warnings
 
@@ -367,3 +368,45 @@ def test_points_are_spread_over_the_whole_of_the_rays(seed):
         inside = lambda z, low=low: ((z >= low) & (z < low + 0.2)) * [1.0, 0.0]
         share = 1 - critic_gap(slope_by_place(inside), real, fake, seed).slope_error
         assert share == pytest.approx(1 / 5, abs=4 * math.sqrt(4 / 25 / n))
+
+
+@pytest.mark.parametrize("huge", [1e6, 1e12, 1e15, 1e18, 1e200])
+def test_forbidden_pairs_do_not_spoil_the_potentials_of_an_assignment(huge):
+    found = emd(None, None, [[huge, 0.2, 0.9], [0.3, huge, 0.4], [0.5, 0.1, huge]])
+    assert found.cost == pytest.approx((0.2 + 0.4 + 0.5) / 3, rel=1e-12)
+    assert found.certificate.holds(1e-12)
+    rng = np.random.default_rng(0)
+    for n in (6, 40):
+        cost = np.where(rng.random((n, n)) < 0.3, huge, rng.random((n, n)))
+        cost[np.arange(n), rng.permutation(n)] = 1
+        assert emd(None, None, cost).certificate.holds(1e-12)
+
+
+@pytest.mark.parametrize("p", [8, 24, 64])
+def test_high_powers_of_equal_points_are_proved(p):
+    x, y = np.random.default_rng(1).standard_normal((2, 40, 2))
+    found = emd(None, None, distances(x, y, p))
+    assert found.certificate.holds(1e-10)
+    assert wasserstein(x, y, p) == pytest.approx(found.cost ** (1 / p), rel=1e-10)
+
+
+def test_a_distance_that_is_not_proved_warns(monkeypatch):
+    x, y = np.random.default_rng(1).standard_normal((2, 12, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = wasserstein(x, y, 2)
+    bad = emd(None, None, distances(x, y, 2))
+    bad = dataclasses.replace(bad, certificate=dataclasses.replace(bad.certificate, relative={"gap": 1e-3}))
+    monkeypatch.setattr("minigan.transport.exact.emd", lambda *arguments: bad)
+    with pytest.warns(UserWarning, match=r"^wasserstein: the distance is an upper bound only, with p = 2"):
+        assert wasserstein(x, y, 2) > 0 and known > 0
+
+
+@pytest.mark.parametrize("a", [[1.0, 1.6e-19], [0.25, 0.75, 1e-300]])
+def test_from_many_atoms_to_one_there_is_one_way(a):
+    a, cost = np.array(a), np.arange(len(a))[:, None] * 1.0
+    for found in (emd(a, [a.sum()], cost), emd([a.sum()], a, cost.T)):
+        assert_array_equal(found.plan.ravel(), a)
+        assert found.cost == pytest.approx(a @ cost[:, 0], rel=1e-12)
+        assert found.certificate.holds(1e-12) and found.method == "one atom"
+    assert emd([1.0], [1.0], [[3.0]]).method == "assignment"

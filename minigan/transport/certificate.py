@@ -63,7 +63,7 @@ class OptimalTransport:
                  determined up to a constant (and more, where the optimum is not unique): here ⟨u, a⟩ = ⟨v, b⟩
     gap          cost − dual
     certificate  all residuals
-    method       who found the plan: "assignment" or "HiGHS"
+    method       who found the plan: "assignment", "HiGHS", or nobody had to: "one atom"
     """
 
     cost: float
@@ -114,4 +114,4 @@ def certify(plan, u, v, a, b, cost):
     relative = {name: abs(found[name]) / (unit or 1.0) for name, unit in units.items()}
     relative["infeasible"] = max((-reduced / np.where(sizes > 0, sizes, 1)).max(), 0.0)
     found = {name: float(value) + 0.0 for name, value in found.items()}  # no −0.0
-    return Certificate(**found, relative={name: float(relative[name]) for name in found})
+    return Certificate(**found, relative={name: float(relative[name]) + 0.0 for name in found})

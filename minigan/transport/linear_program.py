@@ -1,11 +1,12 @@
-"""The linear program of transport, solved by HiGHS on few pairs, and to the last digits.
+"""The linear program of transport, solved by HiGHS on few pairs, and to rounding.
 
     min ⟨C, P⟩      over P ≥ 0 with row sums a and column sums b
 
 has n·m unknowns, but an optimal plan uses at most n + m − 1 pairs, and mostly near ones. So only a shortlist is given
 to the solver; the potentials it finds price all other pairs, and those that would help, Cᵢⱼ − uᵢ − vⱼ < 0, join the
 list (column generation). The solver's answers are right to 1e-10 of the largest numbers, which is little where costs or
-masses are of very different sizes; so the same program is solved again for what is left (iterative refinement).
+masses are of very different sizes; so the same program is solved again for what is left (iterative refinement). That
+was seen to work over some thirty decades of costs; beyond, the certificate says if it did not.
 """
 
 import numpy as np
