@@ -1,6 +1,7 @@
 """A critic watched while it trains: what is logged is what `critic_gap` finds, and watching changes nothing."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import minigan as mg
 from minigan.backend.random import stream
 from minigan.data import Batches
 from minigan.experiment import Experiment
-from minigan.games import GAN, Alternating, CriticWatch, Run, play
+from minigan.games import GAN, Alternating, CriticWatch, Log, Run, play
 from minigan.models import mlp
 from minigan.nn import BatchNorm, Dense, Module, Sequential
 from minigan.nn.init import he, initialize
@@ -90,6 +91,19 @@ def test_too_few_data_are_refused():
     game, solver = game_and_solver()
     with pytest.raises(ValueError, match="^CriticWatch: n = 31 needs 62 data, there are 60"):
         play(game, solver, 1, [CriticWatch(n=31)])
+
+
+@pytest.mark.parametrize("first", ["log", "watch"])
+def test_a_log_that_comes_too_early_says_so(first, tmp_path):
+    game, solver = game_and_solver()
+    run, watch = Run.create({}, tmp_path / "run"), CriticWatch(every=2, n=8)
+    callbacks = [Log(run), watch] if first == "log" else [watch, Log(run)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        play(game, solver, 3, callbacks)
+    late = [str(w.message) for w in said if "Log does not hold" in str(w.message)]
+    assert len(late) == (first == "log") and all("critic/cosine, critic/estimate" in text for text in late)
+    assert ("critic/exact" in run.records()[-1]) == (first == "watch")
 
 
 # ---- as part of a run ------------------------------------------------------------------------------------------------

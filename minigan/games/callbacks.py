@@ -63,19 +63,28 @@ class Log(Callback):
     """Writes every round's numbers to the run's metrics.jsonl, ``every`` rounds at a time (one wait for the device)."""
 
     def __init__(self, run, every=20):
-        self.run, self.every = run, every
+        self.run, self.every, self.names = run, every, set()
 
     def after(self, moment):
         """Keep the numbers; write them now and then."""
-        self.run.pending.append(moment.numbers())
+        numbers = moment.numbers()
+        self.names = set(numbers)
+        self.run.pending.append(numbers)
         if len(self.run.pending) >= self.every:
             self.run.flush()
 
     def finish(self, moment):
+        """Write what is pending; warn of what was measured too late to be in it."""
+        self.run.flush()
+        if late := sorted(set(moment.extra) - self.names):
+            warnings.warn(
+                f"Log does not hold {', '.join(late)}: put it behind what measures in the list of callbacks",
+                stacklevel=2,
+            )
+
+    def abort(self, moment):
         """Write what is pending."""
         self.run.flush()
-
-    abort = finish
 
 
 class Checkpoint(Callback):
