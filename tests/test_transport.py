@@ -641,7 +641,7 @@ def test_sliced_is_pots_within_its_error():
 def quietly(function, *args, **kwargs):
     """Without the warning that it has not converged."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "sinkhorn: not converged")
+        warnings.filterwarnings("ignore", "sinkhorn.*: not converged")
         return function(*args, **kwargs)
 
 
@@ -829,6 +829,18 @@ def test_divergence_is_symmetric_positive_and_zero_only_for_equals(drawn, p, eps
     order = np.random.default_rng(seed).permutation(len(x))
     assert sinkhorn_divergence(x, x[order], epsilon, p, a, a[order]) == pytest.approx(0, abs=1e-5)
     assert sinkhorn_divergence(x, x, epsilon, p, a, a) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_has_not_converged_is_said_at_the_line_of_the_user():
+    x, y = rng_().standard_normal((2, 6, 2))
+    for call, what in [
+        (lambda: sinkhorn(None, None, distances(x, y), 0.01, max_iterations=2), "sinkhorn:"),
+        (lambda: sinkhorn_divergence(x, y, 0.01, max_iterations=2), "sinkhorn_divergence:"),
+    ]:
+        with pytest.warns(UserWarning, match="not converged after 2 iterations") as said:
+            call()
+        assert {w.filename for w in said} == {__file__}
+        assert str(said[0].message).startswith(what)
 
 
 def test_divergence_is_made_of_three_transports():

@@ -79,6 +79,27 @@ def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS
     float64, on the device of ``cost``; a huge ε costs ``value`` digits, ε · 1e-16. Warns where it has not converged.
     Raises ``ValueError`` naming the argument.
     """
+    xp, total, a, b, cost, u, v, iterations, error = _solve(a, b, cost, epsilon, tolerance, max_iterations, start)
+    _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn")
+    plan = a[:, None] * b * _gibbs(xp, u, v, cost, epsilon)
+    lower, upper = _bounds(xp, plan, v, a, b, cost)
+    return Sinkhorn(
+        value=float(u @ a + v @ b) * total,
+        cost=float((cost * plan).sum()) * total,
+        plan=plan * total,
+        u=u,
+        v=v,
+        lower=float(lower) * total,
+        upper=float(upper) * total,
+        epsilon=float(epsilon),
+        iterations=iterations,
+        error=error,
+        converged=bool(error <= tolerance),
+    )
+
+
+def _solve(a, b, cost, epsilon, tolerance, max_iterations, start=None):
+    """Check, make the total mass 1, iterate: (xp, the total, a, b, cost, u, v, iterations, error), on cost's device."""
     library, host_cost = backend.of(cost), checks.cost_matrix(cost)
     epsilon, tolerance, limit = _settings(host_cost, epsilon, tolerance, max_iterations)
     host_a, host_b = checks.masses(a, b, *host_cost.shape)
@@ -86,27 +107,12 @@ def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS
     a, b, v, cost = (library.asarray(array, np.float64) for array in (host_a / total, host_b / total, v, host_cost))
     with in_charge():  # thousands of small products: two BLAS threads beside a busy process take twenty times as long
         u, v, iterations, error = _iterate(library, a, b, cost, v, epsilon, tolerance, limit)
-    _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn")
-    plan = a[:, None] * b * _gibbs(library.xp, u, v, cost, epsilon)
-    lower, upper = _bounds(library.xp, plan, v, a, b, cost)
-    return Sinkhorn(
-        value=float((u @ a + v @ b) * total),
-        cost=float((cost * plan).sum() * total),
-        plan=plan * total,
-        u=u,
-        v=v,
-        lower=float(lower * total),
-        upper=float(upper * total),
-        epsilon=epsilon,
-        iterations=iterations,
-        error=error,
-        converged=error <= tolerance,
-    )
+    return library.xp, total, a, b, cost, u, v, iterations, error
 
 
 def _settings(cost, epsilon, tolerance, max_iterations):
     """Checked: (epsilon, tolerance, limit)."""
-    epsilon, largest = checks.positive("epsilon", epsilon), np.abs(cost).max()
+    epsilon, largest = checks.positive("epsilon", epsilon), float(abs(cost).max())
     if epsilon < 1e-300 or largest / epsilon > 1e300:
         raise ValueError(f"epsilon: expected a number that costs up to {largest:g} can be divided by, got {epsilon:g}")
     return epsilon, checks.positive("tolerance", tolerance), checks.count("max_iterations", max_iterations)
@@ -118,7 +124,7 @@ def _warn_unless_small(error, tolerance, iterations, epsilon, what):
             f"{what}: not converged after {iterations} iterations: {error:.1e} of the mass is not where it should "
             f"be (tolerance {tolerance:g}). Take a larger epsilon than {epsilon:g}, more max_iterations, or start "
             "from the result for a larger epsilon",
-            stacklevel=3,
+            stacklevel=3,  # the line that called the public function
         )
 
 
@@ -209,17 +215,21 @@ def sinkhorn_divergence(x, y, epsilon, p=2, a=None, b=None, tolerance=1e-9, max_
         raise ValueError(f"p: expected 1 or 2 (for others the divergence may be negative), got {p!r}")
     between, x_apart, y_apart = distances(x, y, p), distances(x, x, p), distances(y, y, p)
     a, b = checks.masses(a, b, *between.shape)
-    settings = epsilon, tolerance, max_iterations
-    alone = _to_itself(a, x_apart, *settings) + _to_itself(b, y_apart, *settings)
-    return sinkhorn(a, b, between, *settings).value - alone / 2
+    _, total, p, q, _, u, v, iterations, error = _solve(a, b, between, epsilon, tolerance, max_iterations)
+    _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn_divergence")
+    value = float(u @ p + v @ q)
+    for mass, apart in ((p, x_apart), (q, y_apart)):
+        alone, iterations, error = _to_itself(mass, apart, *_settings(apart, epsilon, tolerance, max_iterations))
+        _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn_divergence, a distribution to itself")
+        value -= alone / 2
+    return value * total
 
 
-def _to_itself(a, cost, epsilon, tolerance, max_iterations):
-    """OT_ε(α, α): v = u by symmetry, and the mean of u and its update converges fast (Feydy et al. 2019, eq. 25)."""
-    library = backend.of(cost)
-    epsilon, tolerance, limit = _settings(checks.cost_matrix(cost), epsilon, tolerance, max_iterations)
-    xp, total = library.xp, float(a.sum())
-    a = library.asarray(a / total, np.float64)
+def _to_itself(a, cost, epsilon, tolerance, limit):
+    """(OT_ε(α, α), iterations, error) for total mass 1: v = u by symmetry, and the mean of u and its update converges
+    fast (Feydy et al. 2019, eq. 25).
+    """
+    xp = backend.xp(cost)
     with np.errstate(divide="ignore"):
         log_a = xp.log(a)
     u, iterations, error = xp.zeros(len(a)), 0, np.inf
@@ -228,5 +238,4 @@ def _to_itself(a, cost, epsilon, tolerance, max_iterations):
         update = _soft_minimum(xp, cost - u, log_a, epsilon, axis=1)
         error = float(xp.abs(a * xp.expm1(xp.minimum((u - update) / epsilon, 700))).sum())
         u = (u + update) / 2
-    _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn_divergence, a distribution to itself")
-    return 2 * float(u @ a) * total
+    return 2 * float(u @ a), iterations, error

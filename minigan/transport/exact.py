@@ -35,8 +35,8 @@ def emd(a, b, cost):
     Atoms without mass are allowed and get potentials as well. n·m is limited to 16 million (`exact.MOST`).
 
     Raises ``ValueError`` naming the argument for wrong shapes, NaN or infinite numbers, negative masses, no mass,
-    totals that differ (by more than 1e-9 of the total; 1e-5 if a or b is float32: b is then scaled), too large
-    problems; ``RuntimeError`` if the solver fails.
+    totals that differ (by more than 1e-9 of the total; 1e-5 if a or b is float32, 1e-2 if float16: b is then scaled),
+    too large problems; ``RuntimeError`` if the solver fails.
 
     >>> result = emd([0.5, 0.5], [0.25, 0.75], [[0.0, 1.0], [1.0, 0.0]])
     >>> result.cost, result.plan.tolist()
