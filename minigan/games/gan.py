@@ -35,7 +35,8 @@ class GAN(Game):
     samples. instance_noise: standard deviation of Gaussian noise added to all that D sees, real and generated (Sønderby
     et al. 2017), or a function of the rounds played (`optim.linear_decay`).
 
-    All randomness is keyed by (seed, number); latents and batches take the dtype and device of the generator's weights.
+    All randomness is keyed by (seed, number); latents and batches take the dtype and device of the generator's weights
+    (the discriminator's, if it has none).
 
     Raises ``ValueError`` for one module in both roles, data without batches of arrays, what is no regulariser or listed
     twice, and batch norm in a discriminator whose input is differentiated. Warns where nothing keeps a Wasserstein
@@ -95,15 +96,15 @@ class GAN(Game):
         """
         rng = stream(self.seed, name, number)
         if truncation is None:
-            return self.constant(rng.standard_normal((n, self.latent_dim), dtype="float32"))
+            return self._put(rng.standard_normal((n, self.latent_dim), dtype="float32"))
         if not truncation > 0:
             raise ValueError(f"latent: truncation must be positive, got {truncation}")
         from scipy.special import ndtr, ndtri
 
         low = ndtr(-truncation)  # by the inverse distribution function: no draw is rejected
-        return self.constant(ndtri(low + (1 - 2 * low) * rng.random((n, self.latent_dim))))
+        return self._put(ndtri(low + (1 - 2 * low) * rng.random((n, self.latent_dim))))
 
-    def constant(self, host):
+    def _put(self, host):
         """A host array as a constant Tensor of the generator's dtype, on its device (D's, if G has no weights)."""
         like = (self.players["G"] or self.players["D"])[0].data
         return Tensor(backend.of(like).asarray(host, like.dtype))
@@ -111,7 +112,7 @@ class GAN(Game):
     def batch(self, number, player=None):
         """Batch ``number`` (for both players, or for one): real samples only where the player's loss needs them."""
         uses_real = player != "G" or self.objective.generator_uses_real or any(r.uses_real for r in self._of("G"))
-        real = self.constant(self.data.at(number)) if uses_real else None
+        real = self._put(self.data.at(number)) if uses_real else None
         player = player or "both"
         return Batch(real, self.latent(self.data.batch_size, number, f"latent/{player}"), number, player)
 
@@ -121,11 +122,11 @@ class GAN(Game):
         if not std or x is None:
             return x
         rng = stream(self.seed, f"instance_noise/{what}/{batch.player}", batch.number)
-        return x + std * self.constant(rng.standard_normal(x.shape, dtype="float32"))
+        return x + std * self._put(rng.standard_normal(x.shape, dtype="float32"))
 
     def _uniform(self, batch, name, shape):
         """Numbers for a regulariser: uniform on (0, 1), the same for the same batch."""
-        return self.constant(stream(self.seed, f"{name}/{batch.player}", batch.number).random(shape, dtype="float32"))
+        return self._put(stream(self.seed, f"{name}/{batch.player}", batch.number).random(shape, dtype="float32"))
 
     # ---- losses ---------------------------------------------------------------------------------------------------
 
@@ -211,14 +212,14 @@ class GAN(Game):
 
     def sample(self, z):
         """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
-        z = z if isinstance(z, Tensor) else self.constant(z)
+        z = z if isinstance(z, Tensor) else self._put(z)
         with self.G.evaluating(), no_grad():
             return self.G(z).numpy()
 
     def outputs(self, x):
         """The discriminator's outputs on samples x (n, …), a NumPy array: evaluation mode, nothing changed."""
         with self.D.evaluating(), no_grad():
-            return self.D(self.constant(x)).numpy()
+            return self.D(self._put(x)).numpy()
 
     # ---- state ----------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ class DiracGAN(GAN):
 
     def batch(self, number, player=None):
         """The same for every number: the cloud around 0 is the data, and what G moves by θ."""
-        return Batch(self.constant(self.cloud), self.constant(self.cloud), number, player or "both")
+        return Batch(self._put(self.cloud), self._put(self.cloud), number, player or "both")
 
 
 class _Point(Module):
