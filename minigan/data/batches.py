@@ -11,8 +11,8 @@ training loop that takes five critic batches a step just asks for the steps 5k â
 
 import numpy as np
 
+from minigan.backend.checks import integer
 from minigan.backend.random import stream
-from minigan.data.checks import integer
 
 
 class Batches:

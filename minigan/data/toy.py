@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from minigan.data.checks import integer, real
+from minigan.backend.checks import generator, integer, real
 
 
 def ring(n, rng, modes=8, radius=1.0, std=0.01):
@@ -65,7 +65,7 @@ def swiss_roll(n, rng, noise=0.25 / 7.5):
     Source: the first and third axes of scikit-learn's ``make_swiss_roll``, with noise 0.25 and all divided by
     7.5, as in the toy experiments of WGAN-GP (Gulrajani et al. 2017).
     """
-    n, rng, noise = integer("n", n, 1), _generator(rng), real("noise", noise)
+    n, rng, noise = integer("n", n, 1), generator(rng), real("noise", noise)
     t = 1.5 * np.pi * (1 + 2 * rng.random(n))
     spiral = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 7.5
     return (spiral + noise * rng.standard_normal((n, 2))).astype(np.float32)
@@ -77,7 +77,7 @@ def gaussian_mixture_1d(n, rng, means, stds, weights=None):
     ``means``: (K,); ``stds``: (K,), or one number for all, in the same units, not negative; ``weights``:
     (K,), not negative, summing to 1, or None for equal ones. Returns float32 (n, 1).
     """
-    n, rng = integer("n", n, 1), _generator(rng)
+    n, rng = integer("n", n, 1), generator(rng)
     means = _vector("means", means)
     k = len(means)
     stds = _vector("stds", np.full(k, stds) if np.ndim(stds) == 0 else stds, k)
@@ -93,19 +93,9 @@ def gaussian_mixture_1d(n, rng, means, stds, weights=None):
 
 def _mixture(n, rng, centres, std):
     """Equal round Gaussians: choose a centre for each point, add noise; float64, rounded once at the end."""
-    n, rng, std = integer("n", n, 1), _generator(rng), real("std", std)
+    n, rng, std = integer("n", n, 1), generator(rng), real("std", std)
     component = rng.integers(len(centres), size=n)
     return (centres[component] + std * rng.standard_normal((n, centres.shape[1]))).astype(np.float32)
-
-
-def _generator(rng):
-    # None would make default_rng draw its seed from the system: a run nobody could repeat.
-    if isinstance(rng, np.random.Generator):
-        return rng
-    try:
-        return np.random.default_rng(integer("rng", rng, 0))
-    except ValueError:
-        raise ValueError(f"rng: expected a numpy.random.Generator or an int seed >= 0, got {rng!r}") from None
 
 
 def _vector(name, values, length=None):

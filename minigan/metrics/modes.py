@@ -23,11 +23,10 @@ Fanti, Oh 2018: reverse KL too), with 2500 samples and t = 3; t = 10 in VEEGAN's
 """
 
 import math
-import reprlib
 
 import numpy as np
 
-from ..backend import of
+from ..backend.checks import points, positive, same_dimension
 from .result import MetricResult
 
 BLOCK = 2**22  # bytes of distances at a time; 2**20 … 2**24 were measured to take the same time
@@ -55,16 +54,15 @@ def mode_coverage(samples, centres, std, threshold=3.0, only_high_quality=False)
         perfect              {modes, high_quality, reverse_kl}: what a perfect sampler of n points gets on average,
                              the modes being 2 · threshold · std and more apart
 
-    Raises ``ValueError`` naming the argument: no samples or centres, wrong shape, NaN or infinity, equal centres,
+    Raises ``ValueError`` naming the argument: no points, different dimensions, NaN or infinity, equal centres,
     ``std`` or ``threshold`` not positive.
     """
-    samples, centres = _points("samples", samples), _points("centres", centres)
+    samples, centres = points("samples", samples, None), points("centres", centres)
     n, (k, d) = len(samples), centres.shape
-    if samples.shape[1] != d:
-        raise ValueError(f"centres: expected (K, {samples.shape[1]}), for samples {samples.shape}, got {centres.shape}")
+    same_dimension(samples, centres, ("samples", "centres"))
     if len(np.unique(centres, axis=0)) < k:
         raise ValueError(f"centres: expected {k} different points, got some more than once")
-    std, threshold = _positive("std", std), _positive("threshold", threshold)
+    std, threshold = positive("std", std), positive("threshold", threshold)
 
     counts, good = _histograms(samples, centres.astype(np.float64), threshold * std)
     details = {
@@ -150,32 +148,3 @@ def _summary(n, k, threshold, only_high_quality, found):
         f"reverse KL{whose} {found['reverse_kl']:.2g} (perfect {perfect['reverse_kl']:.2g}), "
         f"n={n}, threshold {threshold:g}σ"
     )
-
-
-def _points(name, array):
-    """``array`` on the host, if it is one or more finite points: real numbers of shape (rows, columns)."""
-    try:
-        points = np.asarray(of(array).to_host(array))
-    except ValueError:  # rows of different lengths
-        points = np.empty(0, object)
-    if points.dtype.kind not in "fiu":
-        what = f"dtype {array.dtype}" if hasattr(array, "dtype") else reprlib.repr(array)
-        raise ValueError(f"{name}: expected an array of real numbers, got {type(array).__name__} ({what})")
-    if points.ndim != 2 or 0 in points.shape:
-        raise ValueError(f"{name}: expected shape (points, dimensions), both at least 1, got {points.shape}")
-    wrong = np.flatnonzero(~np.isfinite(points).all(axis=1))
-    if wrong.size:
-        row = points[wrong[0]].tolist()
-        raise ValueError(f"{name}: expected finite numbers, got {row} in row {wrong[0]} ({wrong.size} such rows)")
-    return points
-
-
-def _positive(name, value):
-    """``value`` as a finite ``float`` > 0."""
-    try:
-        number = float(value) if np.ndim(value) == 0 else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
-    return number

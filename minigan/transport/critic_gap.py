@@ -20,11 +20,11 @@ from .. import backend
 from ..autodiff.engine import grad
 from ..autodiff.modes import enable_grad
 from ..autodiff.tensor import Tensor
+from ..backend import checks
 from ..backend.random import stream
 from ..nn import Module
 from ..ops import norm, reshape
 from ..ops import sum as total
-from . import checks
 from .dual import active_cone
 from .exact import check_size, emd, euclidean
 

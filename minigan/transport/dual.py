@@ -13,7 +13,8 @@ Between the points it is free, as far as it stays between the smallest and the l
 
 import numpy as np
 
-from . import checks
+from ..backend import checks
+from .problem import cost_matrix
 
 BLOCK = 2**24  # bytes of distances at a time
 
@@ -23,7 +24,7 @@ def c_transform(cost, u):
 
     Raises ``ValueError`` naming the argument.
     """
-    like, cost, u = cost, checks.cost_matrix(cost), checks.real_array("u", u)
+    like, cost, u = cost, cost_matrix(cost), checks.real_array("u", u)
     if u.shape != cost.shape[:1]:
         raise ValueError(
             f"u: expected {len(cost)} numbers, one for each row of cost {cost.shape}, got shape {u.shape}; "

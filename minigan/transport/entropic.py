@@ -21,9 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import backend
+from ..backend import checks
 from ..backend.threads import in_charge
-from . import checks
 from .exact import distances
+from .problem import cost_matrix, masses
 
 MOST_ITERATIONS = 10_000
 LARGEST = 100.0  # of |log α|, |log β|
@@ -100,9 +101,9 @@ def sinkhorn(a, b, cost, epsilon, tolerance=1e-9, max_iterations=MOST_ITERATIONS
 
 def _solve(a, b, cost, epsilon, tolerance, max_iterations, start=None):
     """Check, make the total mass 1, iterate: (xp, the total, a, b, cost, u, v, iterations, error), on cost's device."""
-    library, host_cost = backend.of(cost), checks.cost_matrix(cost)
+    library, host_cost = backend.of(cost), cost_matrix(cost)
     epsilon, tolerance, limit = _settings(host_cost, epsilon, tolerance, max_iterations)
-    host_a, host_b = checks.masses(a, b, *host_cost.shape)
+    host_a, host_b = masses(a, b, *host_cost.shape)
     total, v = float(host_a.sum()), _first_guess(start, host_cost.shape[1])
     a, b, v, cost = (library.asarray(array, np.float64) for array in (host_a / total, host_b / total, v, host_cost))
     with in_charge():  # thousands of small products: two BLAS threads beside a busy process take twenty times as long
@@ -115,7 +116,7 @@ def _settings(cost, epsilon, tolerance, max_iterations):
     epsilon, largest = checks.positive("epsilon", epsilon), float(abs(cost).max())
     if epsilon < 1e-300 or largest / epsilon > 1e300:
         raise ValueError(f"epsilon: expected a number that costs up to {largest:g} can be divided by, got {epsilon:g}")
-    return epsilon, checks.positive("tolerance", tolerance), checks.count("max_iterations", max_iterations)
+    return epsilon, checks.positive("tolerance", tolerance), checks.integer("max_iterations", max_iterations, 1)
 
 
 def _warn_unless_small(error, tolerance, iterations, epsilon, what):
@@ -214,7 +215,7 @@ def sinkhorn_divergence(x, y, epsilon, p=2, a=None, b=None, tolerance=1e-9, max_
     if p not in (1, 2):
         raise ValueError(f"p: expected 1 or 2 (for others the divergence may be negative), got {p!r}")
     between, x_apart, y_apart = distances(x, y, p), distances(x, x, p), distances(y, y, p)
-    a, b = checks.masses(a, b, *between.shape)
+    a, b = masses(a, b, *between.shape)
     _, total, p, q, _, u, v, iterations, error = _solve(a, b, between, epsilon, tolerance, max_iterations)
     _warn_unless_small(error, tolerance, iterations, epsilon, "sinkhorn_divergence")
     value = float(u @ p + v @ q)

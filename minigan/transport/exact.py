@@ -15,10 +15,11 @@ import warnings
 
 import numpy as np
 
-from . import checks
+from ..backend import checks
 from .certificate import OptimalTransport, certify
 from .linear_program import transport_program
 from .one_dimensional import wasserstein_1d
+from .problem import cost_matrix, masses, power
 
 MOST = 4_000**2  # costs: about a minute on two cores, and 1.4 GB
 DISTANCES = 2**27  # 1 GiB of them
@@ -42,8 +43,8 @@ def emd(a, b, cost):
     >>> result.cost, result.plan.tolist()
     (0.25, [[0.25, 0.25], [0.0, 0.5]])
     """
-    like, cost = cost, checks.cost_matrix(cost)
-    a, b = checks.masses(a, b, *cost.shape)
+    like, cost = cost, cost_matrix(cost)
+    a, b = masses(a, b, *cost.shape)
     check_size(*cost.shape)
     equal = len(a) == len(b) and np.ptp(a) == 0 and np.ptp(b) == 0
     rows, columns = a > 0, b > 0
@@ -87,7 +88,7 @@ def potentials(plan, cost):
 
     If the plan is not optimal there are none: the result is then c-conjugate still, and its certificate shows a gap.
     """
-    plan, cost = checks.real_array("plan", plan), checks.cost_matrix(cost)
+    plan, cost = checks.real_array("plan", plan), cost_matrix(cost)
     if plan.shape != cost.shape:
         raise ValueError(f"plan: expected the shape of cost, {cost.shape}, got {plan.shape}")
     i, j = np.nonzero(plan > 0)
@@ -133,11 +134,11 @@ def distances(x, y, p=1):
     On the device of x. Computed on the host from direct differences, so close points keep their digits. p ≥ 1.
     Raises ``ValueError`` naming the argument, also where a distance overflows.
     """
-    power = checks.power(p)
+    p = power(p)
     with np.errstate(over="ignore"):
-        cost = euclidean(checks.points("x", x), checks.points("y", y)) ** power
+        cost = euclidean(checks.points("x", x), checks.points("y", y)) ** p
     if not np.isfinite(cost).all():
-        raise ValueError(f"x and y: distances to the power {power:g} overflow; scale the points down")
+        raise ValueError(f"x and y: distances to the power {p:g} overflow; scale the points down")
     return checks.put(cost, x)
 
 
@@ -167,7 +168,7 @@ def wasserstein(x, y, p=1, a=None, b=None):
     by about n^(−1/d) (Fournier & Guillin 2015), so compare with two samples of one distribution. Raises as `emd`. Warns
     where the plan's certificate does not hold: with p above 30 or so costs are of too different sizes.
     """
-    x, y, p = checks.points("x", x), checks.points("y", y), checks.power(p)
+    x, y, p = checks.points("x", x), checks.points("y", y), power(p)
     checks.same_dimension(x, y)
     if x.shape[1] == 1:
         return wasserstein_1d(x[:, 0], y[:, 0], p, a, b)

@@ -32,8 +32,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ..backend.checks import generator, integer, points, positive
 from ..backend.random import stream
-from .checks import count, points, positive
 
 SAMPLES = 400_000  # behind `distance`
 BLOCK = 20_000  # points at a time
@@ -71,7 +71,7 @@ class Funnels:
     """
 
     def __init__(self, dimension=2, funnels=4, seed=0, degree=8, half_width=2.5):
-        self.dimension, self.funnels = count("dimension", dimension), count("funnels", funnels)
+        self.dimension, self.funnels = integer("dimension", dimension, 1), integer("funnels", funnels, 1)
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ValueError(f"seed: expected an integer, got {seed!r}")
         self.seed, self.half_width = int(seed), positive("half_width", half_width)
@@ -107,7 +107,7 @@ class Funnels:
 
         ``rng``: a ``numpy.random.Generator`` (which moves on) or an int seed ≥ 0 (the same points each time).
         """
-        return self.half_width * _generator(rng).uniform(-1, 1, (count("n", n), self.dimension))
+        return self.half_width * generator(rng).uniform(-1, 1, (integer("n", n, 1), self.dimension))
 
     def fake(self, n, rng):
         """``n`` points of T#P, float64 (n, d): as independent of `real`'s as the two ``rng`` are of each other."""
@@ -197,12 +197,3 @@ class Funnels:
             approach[np.arange(len(k)), k] = -1  # its own funnel does not end it
             others = np.where(approach > 0, squares / (2 * approach), np.inf).min(axis=1)
         return np.minimum(walls, others)
-
-
-def _generator(rng):
-    # None would make default_rng draw its seed from the system: a run nobody could repeat.
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
-        raise ValueError(f"rng: expected a numpy.random.Generator or an int seed >= 0, got {rng!r}")
-    return np.random.default_rng(rng)

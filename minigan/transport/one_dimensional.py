@@ -10,8 +10,9 @@ and in the plane and beyond, the mean over directions θ, uniform on the sphere,
 import numpy as np
 
 from .. import backend
+from ..backend import checks
 from ..backend.random import stream
-from . import checks
+from .problem import masses, power
 
 
 def wasserstein_1d(x, y, p=1, a=None, b=None):
@@ -20,8 +21,8 @@ def wasserstein_1d(x, y, p=1, a=None, b=None):
     In closed form, n log n; float64 on the host. For p = 1 it is ``scipy.stats.wasserstein_distance``; POT's function
     of this name gives the p-th power. Raises ``ValueError`` naming the argument.
     """
-    x, y, p = _line("x", x), _line("y", y), checks.power(p)
-    a, b = checks.masses(a, b, len(x), len(y))
+    x, y, p = _line("x", x), _line("y", y), power(p)
+    a, b = masses(a, b, len(x), len(y))
     return _root_mean(np, x[:, None], y[:, None], a, b, p)
 
 
@@ -32,11 +33,11 @@ def sliced_wasserstein(x, y, p=2, n_projections=200, seed=0, a=None, b=None):
     compared. Computed in float64 on the device of x. Its Monte-Carlo error is about 1/√n_projections of itself; with
     d numbers in a sample it is smaller than Wₚ, for a translation by 1/√d (p = 2). Raises as `wasserstein_1d`.
     """
-    like, x, y, p = x, checks.points("x", x), checks.points("y", y), checks.power(p)
+    like, x, y, p = x, checks.points("x", x), checks.points("y", y), power(p)
     checks.same_dimension(x, y)
-    a, b = checks.masses(a, b, len(x), len(y))
+    a, b = masses(a, b, len(x), len(y))
     directions = stream(seed, "projections", 0).standard_normal(
-        (x.shape[1], checks.count("n_projections", n_projections))
+        (x.shape[1], checks.integer("n_projections", n_projections, 1))
     )
     directions /= np.linalg.norm(directions, axis=0)
     library = backend.of(like)
