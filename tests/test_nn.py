@@ -137,6 +137,12 @@ LAYERS = {
     "leaky_relu": (lambda: nn.LeakyReLU(0.3), (3, 4), lambda x, p: np.where(x > 0, x, 0.3 * x), (3, 4)),
     "tanh": (nn.Tanh, (3, 4), lambda x, p: np.tanh(x), (3, 4)),
     "sigmoid": (nn.Sigmoid, (3, 4), lambda x, p: 1 / (1 + np.exp(-x)), (3, 4)),
+    "max_pool": (
+        lambda: nn.MaxPool(2),
+        (2, 5, 4, 3),
+        lambda x, p: x[:, :4].reshape(2, 2, 2, 2, 2, 3).max(axis=(2, 4)),
+        (2, 2, 2, 3),
+    ),
     "flatten": (nn.Flatten, (2, 3, 1, 2), lambda x, p: np.stack([row.ravel() for row in x]), (2, 6)),
     "reshape": (lambda: nn.Reshape(2, 1, 3), (4, 6), lambda x, p: x.reshape(4, 2, 1, 3), (4, 2, 1, 3)),
     "dropout": (

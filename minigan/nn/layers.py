@@ -293,6 +293,23 @@ class Sigmoid(Module):
         return ops.sigmoid(x)
 
 
+class MaxPool(Module):
+    """The largest number of each window of ``size`` × ``size`` pixels: (n, h, w, c) → (n, ⌊h/size⌋, ⌊w/size⌋, c)."""
+
+    def __init__(self, size):
+        super().__init__()
+        _at_least(1, self, size=size)
+        self.size = size
+
+    def forward(self, x):
+        """(n, h, w, c) → (n, ⌊h/size⌋, ⌊w/size⌋, c)."""
+        return ops.max_pool(x, self.size)
+
+    def extra(self):
+        """The window's size."""
+        return f"{self.size}"
+
+
 class Flatten(Module):
     """(n, …) → (n, product of the rest)."""
 
