@@ -4,10 +4,16 @@ A metric is an estimate from n samples. It has a spread; and even a perfect samp
 own distribution, does not score what the formula gives for n → ∞: a histogram of n points over K equal modes differs
 from the uniform one by a Kullback-Leibler divergence of about (K − 1) / 2n. That is the floor, and a generator's
 score means nothing without it.
+
+Where theory has no formula for it, two real samples say what it is: two random halves of the data, or the data and
+others of the same kind (`pair_of_real`).
 """
 
 import math
 from dataclasses import dataclass, field
+
+from ..backend.checks import points, same_dimension
+from ..backend.random import stream
 
 
 @dataclass(frozen=True, repr=False)
@@ -16,11 +22,12 @@ class MetricResult:
 
     name      the metric's name
     value     the number
-    n         the number of samples it comes from
+    n         the number of samples it comes from (of the generator, where there are two kinds); None: not from samples
     spread    its standard error or standard deviation (the metric says which), or None
     floor     what a perfect sampler would score with as many samples, or None if that is not known
     settings  the conventions used: {"threshold": "3σ", "biased": False, …}
-    details   further numbers by name
+    details   further numbers by name, attributes of the result as well: ``precision_recall(x, y).recall``. Those that
+              a perfect sampler's scores are known of have these under "perfect": {"recall": 0.8, …}
     summary   the line to print, where a metric has better words for itself than the usual ones
 
     Numbers are made Python's own, so a result can go into a JSON file. The dictionaries are copied.
@@ -28,7 +35,7 @@ class MetricResult:
 
     name: str
     value: float
-    n: int
+    n: int | None
     spread: float | None = None
     floor: float | None = None
     settings: dict = field(default_factory=dict, hash=False)
@@ -36,7 +43,7 @@ class MetricResult:
     summary: str | None = field(default=None, compare=False)
 
     def __post_init__(self):
-        own = {"value": float(self.value), "n": int(self.n)}
+        own = {"value": float(self.value), "n": None if self.n is None else int(self.n)}
         own |= {key: float(x) for key in ("spread", "floor") if (x := getattr(self, key)) is not None}
         own |= {"settings": dict(self.settings), "details": dict(self.details)}
         for key, x in own.items():
@@ -45,16 +52,71 @@ class MetricResult:
     def __float__(self):
         return self.value
 
+    def __getattr__(self, name):  # called for what is no field
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; its details are {', '.join(details) or 'none'}")
+
     def __repr__(self):
         if self.summary is not None:
             return self.summary
-        spread = "" if self.spread is None else f" ± {_short(self.spread)}"
-        known = [] if self.floor is None else [f"floor {_short(self.floor)}"]
-        known += [f"n={self.n}", *(_phrase(key, x) for key, x in self.settings.items())]
-        return f"{self.name} {_short(self.value)}{spread} ({', '.join(known)})"
+        known = [] if self.n is None else [f"n={self.n}"]
+        known += [_phrase(key, x) for key, x in self.settings.items()]
+        if "perfect" in self.details:
+            numbers = [
+                f"{name} {short(x)}" + ("" if floor is None else f" (perfect {short(floor)})")
+                for name, x, _, floor in self.rows()
+            ]
+            return f"{self.name}: {', '.join(numbers + known)}"
+        spread = "" if self.spread is None else f" ± {short(self.spread)}"
+        known = known if self.floor is None else [f"floor {short(self.floor)}", *known]
+        return f"{self.name} {short(self.value)}{spread}" + (f" ({', '.join(known)})" if known else "")
+
+    def rows(self):
+        """Its numbers one by one: [(name, value, spread or None, floor or None)]."""
+        perfect, spreads = self.details.get("perfect"), self.details.get("spreads", {})
+        if perfect is None:
+            return [(self.name, self.value, self.spread, self.floor)]
+        return [(name, self.details[name], spreads.get(name), floor) for name, floor in perfect.items()]
 
 
-def _short(x):
+def table(results):
+    """The numbers of several results, one in a line, beside what a perfect sampler scores: a str."""
+    lines = [("", "value", "", "perfect sampler", "n")]
+    for result in results:
+        for name, value, spread, floor in result.rows():
+            lines.append(
+                (
+                    name.replace("_", " "),
+                    short(value),
+                    "" if spread is None else f"± {short(spread)}",
+                    "" if floor is None else short(floor),
+                    "" if result.n is None else str(result.n),
+                )
+            )
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths)).rstrip() for line in lines)
+
+
+def pair_of_real(real, floor, seed):
+    """Two real samples (n, d) to measure the floor with: ``real`` and ``floor``, or two random halves of ``real`` if
+    ``floor`` is "halves"; None if it is None. Raises ``ValueError`` for anything else.
+    """
+    if floor is None:
+        return None
+    if isinstance(floor, str):
+        if floor != "halves":
+            raise ValueError(f'floor: expected "halves", an array of further real samples, or None, got {floor!r}')
+        order = stream(seed, "halves").permutation(len(real))
+        half = len(real) // 2
+        return (real[order[:half]], real[order[half:]]) if half else None
+    others = points("floor", floor)
+    same_dimension(real, others, ("real", "floor"))
+    return real, others
+
+
+def short(x):
     """Four significant digits, and whole numbers up to a thousand million without an exponent."""
     return f"{x:.0f}" if 1e4 <= abs(x) < 1e9 and math.isfinite(x) else f"{x:.4g}"
 
@@ -64,4 +126,4 @@ def _phrase(key, x):
     words = key.replace("_", " ")
     if isinstance(x, bool):
         return words if x else f"not {words}"
-    return f"{words} {_short(x) if isinstance(x, float) else x}"
+    return f"{words} {short(x) if isinstance(x, float) else x}"
