@@ -33,6 +33,8 @@ LEAVES = {  # example: (options that make it small, the picture that it names, w
         "critic.png",
         ALWAYS | {"checkpoint.npz", "losses.png", "diagnostics.png", "digits.png", "interpolation.png"},
     ),
+    "13_mnist_classifier.py": ((), "classifier.png", ALWAYS),
+    "14_metrics_tell_failures_apart.py": ((), "failures.png", ALWAYS),
     DCGAN: (
         ("--steps", "5", *SMALL),
         "digits.png",
