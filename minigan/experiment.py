@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import data, models, nn, objectives, optim
+from . import data, metrics, models, nn, objectives, optim
 from .games import (
     GAN,
     Averaging,
@@ -86,6 +86,11 @@ def _mnist(seed, source="embedded"):
     return Dataset(data.mnist("train", source).images, None, data.mnist("test", source).images)
 
 
+def _stacked_mnist(seed, n=25_600, source="embedded", split="train"):
+    held_out = data.stacked_mnist(max(1, n // 10), "test", source, seed)
+    return Dataset(data.stacked_mnist(n, split, source, seed).images, None, held_out.images)
+
+
 def _mixture(draw, centres, std, seed, n, scale, settings):
     held_out = draw(n // 10, seed + 1, std=std, **settings) * np.float32(scale)
     return Dataset(draw(n, seed, std=std, **settings) * np.float32(scale), (centres * scale, std * scale), held_out)
@@ -105,15 +110,35 @@ def _swiss_roll(seed, n=100_000):
     return Dataset(data.swiss_roll(n, seed), None, data.swiss_roll(n // 10, seed + 1))
 
 
-def _dcgan(dataset, config, energy, channels=64, batch_norm=True, code=64):
-    if dataset.samples.shape[1:] != (28, 28, 1):
-        raise ValueError(f"networks: dcgan is for images (28, 28, 1), the data are {dataset.samples.shape[1:]}")
-    G = models.dcgan_generator(config["latent_dim"], channels, seed=config["seed"])
+def _dcgan(
+    dataset,
+    config,
+    energy,
+    channels=64,
+    d_channels=None,
+    batch_norm=True,
+    code=64,
+    pack=1,
+    depth=2,
+    kernel_size=4,
+):
+    """channels: of the layer next to the image, in G and (unless ``d_channels``) in D; batch_norm: in D; depth and
+    kernel_size: of both, but an auto-encoder keeps its own."""
+    shape, seed, d_channels = dataset.samples.shape[1:], config["seed"], d_channels or channels
+    if shape not in ((28, 28, 1), (28, 28, 3)):
+        raise ValueError(f"networks: dcgan is for images (28, 28, 1 or 3), the data are {shape}")
+    packing = nn.Pack(pack)
+    if config["batch_size"] % pack:
+        raise ValueError(f"networks: pack {pack} does not divide the batch size {config['batch_size']}")
+    form = {"depth": depth, "kernel_size": kernel_size}
+    G = models.dcgan_generator(config["latent_dim"], channels, seed, shape[2], **form)
     if energy:
-        D = models.Reconstruction(models.dcgan_autoencoder(channels, code, config["seed"]), energy).named("D")
+        if shape[2] > 1 or pack > 1:
+            raise ValueError(f"networks: dcgan's auto-encoder is for single grey images, got {shape} and pack {pack}")
+        D = models.Reconstruction(models.dcgan_autoencoder(d_channels, code, seed), energy).named("D")
     else:
-        D = models.dcgan_discriminator(channels, batch_norm=batch_norm, seed=config["seed"])
-    return G, D
+        D = models.dcgan_discriminator(d_channels, batch_norm, seed, pack * shape[2], **form)
+    return G, nn.Sequential(packing, dcgan=D, name="D") if pack > 1 else D
 
 
 def _mlp(
@@ -139,7 +164,7 @@ def _mlp(
 
 
 ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh}
-DATA = {"mnist": _mnist, "ring": _ring, "grid": _grid, "swiss_roll": _swiss_roll}
+DATA = {"mnist": _mnist, "ring": _ring, "grid": _grid, "swiss_roll": _swiss_roll, "stacked_mnist": _stacked_mnist}
 NETWORKS = {"dcgan": _dcgan, "mlp": _mlp}
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSProp, "adam": optim.Adam}
 DECAYS = {"cosine": optim.cosine_decay, "linear": optim.linear_decay, "exponential": optim.exponential_decay}
@@ -272,6 +297,23 @@ class Experiment:
         """n samples, a NumPy array, from the averaged weights: those of the latents called (name, number)."""
         with self.averaged():
             return self.game.sample(self.game.latent(n, number, name, truncation))
+
+    def measure(self, n=None):
+        """`MetricResult`s of n samples from the averaged weights beside as many training samples: a list, for
+        `metrics.table`. n: at least 2; None: 10,000 images or 2,500 points; never more than there are data.
+
+        Points: mode coverage, if the modes are known, sliced Wasserstein, MMD, precision and recall, density and
+        coverage. Digits: the distances and shares of `metrics.mnist_metrics`; stacked ones: their modes. The samples
+        are those that ``python -m minigan evaluate`` draws.
+        """
+        wanted = n or (10_000 if self.dataset.images else 2500)
+        n = min(wanted, len(self.dataset.samples))
+        fake, real = self.sample(n, name="evaluate"), self.dataset.samples[:n]
+        if not self.dataset.images:
+            return metrics.point_metrics(real, fake, self.dataset.modes, self.config["seed"])
+        if real.shape[-1] == 3:
+            return [metrics.stacked_mnist_coverage(fake)]
+        return metrics.mnist_metrics(real, fake, self.config["seed"])
 
     def train(self, run, steps=None, start=0, callbacks=(), pictures=10):
         """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at

@@ -442,7 +442,7 @@ def test_every_data_set_of_points(data, shape, modes):
 
 def test_every_choice_is_named_here():
     """A new one needs a test."""
-    assert set(DATA) == {"mnist", "ring", "grid", "swiss_roll"} and set(NETWORKS) == {"dcgan", "mlp"}
+    assert set(DATA) == {"mnist", "stacked_mnist", "ring", "grid", "swiss_roll"} and set(NETWORKS) == {"dcgan", "mlp"}
     assert set(OPTIMIZERS) == {"sgd", "rmsprop", "adam"} and set(DECAYS) == {"cosine", "linear", "exponential"}
 
 

@@ -3,6 +3,7 @@
     ring, grid, swiss_roll, gaussian_mixture_1d    points in one and two dimensions
     ring_modes, grid_modes                         the centres of two of them
     mnist                                          Images(images, labels): built in, from a folder, downloaded
+    stacked_mnist                                  three digits in one colour image: 1,000 modes to count
     Batches                                        shuffled minibatches: batches.at(step)
 
 Images are float32 (n, height, width, channels) in [-1, 1]; points are float32 (n, d). All arrays are NumPy's,
@@ -12,6 +13,7 @@ on the host.
 from minigan.data.batches import Batches
 from minigan.data.idx import DataError, MissingDataError
 from minigan.data.mnist import Images, mnist
+from minigan.data.stacked import stacked_mnist
 from minigan.data.toy import gaussian_mixture_1d, grid, grid_modes, ring, ring_modes, swiss_roll
 
 __all__ = [
@@ -25,5 +27,6 @@ __all__ = [
     "mnist",
     "ring",
     "ring_modes",
+    "stacked_mnist",
     "swiss_roll",
 ]

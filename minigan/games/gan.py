@@ -211,10 +211,12 @@ class GAN(Game):
         return means | penalties | self.objective.readings()
 
     def sample(self, z):
-        """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed."""
+        """Samples for latents z (n, latent_dim), a NumPy array: evaluation mode, nothing recorded or changed; 500 at a
+        time.
+        """
         z = z if isinstance(z, Tensor) else self._put(z)
         with self.G.evaluating(), no_grad():
-            return self.G(z).numpy()
+            return np.concatenate([self.G(z[i : i + 500]).numpy() for i in range(0, len(z) or 1, 500)])
 
     def outputs(self, x):
         """The discriminator's outputs on samples x (n, …), a NumPy array: evaluation mode, nothing changed."""
