@@ -52,18 +52,17 @@ def sample(args):
 
 
 def evaluate(args):
-    """Print what can be measured on a run: modes, what D thinks of data it has not seen, the duality gap."""
-    run, experiment, step = _load(args, wanted="evaluated")
-    game, dataset = experiment.game, experiment.dataset
-    rows = [("step", f"{step} of {experiment.config['steps']}")]
-    if dataset.modes is not None:
-        from .metrics import mode_coverage
+    """Print what can be measured on a run: the metrics beside a perfect sampler's, what D thinks of data it has not
+    seen, the duality gap.
+    """
+    from .metrics import table
 
-        rows.append(("mode coverage", mode_coverage(experiment.sample(args.n, 0, "evaluate"), *dataset.modes)))
-    pack = experiment.pack
-    n = min(args.n, len(dataset.samples), len(dataset.held_out)) // pack * pack
+    run, experiment, step = _load(args, wanted="evaluated")
+    game, dataset, pack = experiment.game, experiment.dataset, experiment.pack
+    n = min(args.n or 2500, len(dataset.samples), len(dataset.held_out)) // pack * pack
     if not n:
         raise ValueError(f"--n {args.n}: the discriminator looks at {pack} samples at a time")
+    rows = [("step", f"{step} of {experiment.config['steps']}")]
     fake = experiment.sample(n, 0, "evaluate")
     outputs = {"generated": _outputs(game, fake, pack)}
     outputs |= {
@@ -79,6 +78,7 @@ def evaluate(args):
         rows.append(("duality gap", duality_gap(game, steps=args.gap)))
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    print(f"\n{table(experiment.measure(args.n))}")
 
 
 def list_runs(args):
@@ -151,7 +151,7 @@ def _parser():
     s.add_argument("--truncation", type=float, help="cut the latents off at ± this")
     s.add_argument("--out", help="the PNG file (default RUN/sample-NUMBER.png)")
     e = command("evaluate", evaluate)
-    e.add_argument("--n", type=_positive, default=2500, help="samples of each kind (default 2500)")
+    e.add_argument("--n", type=_positive, help="samples of each kind (default 10000 images or 2500 points)")
     e.add_argument("--gap", type=int, default=0, metavar="STEPS", help="also the duality gap, with opponents of STEPS")
     command("list", list_runs).add_argument("folder", nargs="?", default="runs", help="default: runs")
     return parser

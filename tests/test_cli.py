@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from minigan.__main__ import main
 from minigan.experiment import Experiment
 from minigan.games import Averaging, Checkpoint, Log, Run, play
-from minigan.metrics import mode_coverage
+from minigan.metrics import point_metrics, table
 
 ROOT = Path(__file__).parent.parent
 CONFIG = {
@@ -251,10 +251,10 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     before = content(runs)
     status, out, err = call("evaluate", runs / "finished", "--n", 100, "--gap", 3)
     assert status == 0 and err == "" and content(runs) == before
-    rows = dict(re.split(r"  +", line, maxsplit=1) for line in out.splitlines())
+    above, below = out.split("\n\n")
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in above.splitlines())
     assert list(rows) == [
         "step",
-        "mode coverage",
         "D tells training data from generated (averaged G)",
         "D tells held out data from generated (averaged G)",
         "samples' spread / data's",
@@ -263,8 +263,12 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     assert rows["step"] == "6 of 6"
     experiment = Experiment(Run.open(runs / "finished").config)
     Run.open(runs / "finished").load(experiment.parts)
-    fake = experiment.sample(100, 0, "evaluate")
-    assert rows["mode coverage"] == str(mode_coverage(fake, *experiment.dataset.modes))
+    fake, real = experiment.sample(100, 0, "evaluate"), experiment.dataset.samples[:100]
+    results = point_metrics(real, fake, experiment.dataset.modes)
+    assert below == table(results) + "\n"
+    names = ["modes", "high quality", "reverse kl", "sliced wasserstein", "mmd"]
+    names += ["precision", "recall", "density", "coverage"]
+    assert [line.split("  ")[0] for line in below.splitlines()] == ["", *names]
     fake, real = experiment.sample(40, 0, "evaluate"), experiment.dataset.samples  # as many as are held out
     share = fake.var(axis=0).sum() ** 0.5 / real.var(axis=0).sum() ** 0.5
     assert rows["samples' spread / data's"] == f"{share:.3f}"
@@ -279,7 +283,10 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
 def test_evaluate_images(runs, call):
     before = content(runs / "images")
     status, out, _ = call("evaluate", runs / "images", "--n", 16)
-    assert status == 0 and "step" in out and "mode coverage" not in out and "duality gap" not in out
+    assert status == 0 and "step" in out and "modes" not in out and "duality gap" not in out
+    for name in ("mnist frechet distance", "inception score", "precision", "recall", "density", "coverage", "c2st"):
+        assert re.search(rf"^{name} +[\d.]+ .*[\d.]+ +\d+$", out, re.M), name
+    assert "kernel distance" not in out  # needs 1,000 images
     assert content(runs / "images") == before
 
 

@@ -15,7 +15,7 @@ def blocks(page, language="python"):
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", ROOT / "docs/tutorial.md", ROOT / "docs/games.md", ROOT / "docs/transport.md"],
+    [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("tutorial", "games", "transport", "metrics"))],
     ids=lambda p: p.name,
 )
 def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):

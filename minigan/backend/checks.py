@@ -28,8 +28,8 @@ def integer(name, value, minimum):
 def real(name, value, minimum=0.0, strict=False):
     """``value`` as a finite ``float`` >= ``minimum`` (> ``minimum`` if ``strict``); no bools, strings or arrays."""
     try:
-        number = math.nan if isinstance(value, (str, bool)) or np.ndim(value) else float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     # A NaN fails both comparisons, so it is refused with the rest.
     if not (number > minimum if strict else number >= minimum) or math.isinf(number):

@@ -33,8 +33,7 @@ def kl(p, q, seed=0):
     Returns a `MetricResult`; n is the number of samples in p, or None. ``details``: ``missed``, p's mass where q has
     none. Raises ``ValueError`` naming the argument.
     """
-    (p, n), (q, m) = _histogram("p", p), _histogram("q", q)
-    _same_bins(("p", p), ("q", q))
+    (p, n), (q, m) = _histograms("p", p, "q", q)
     null = _null(p, n, q, m, seed, lambda a, b: _kl(a, b))
     return MetricResult(
         "kl",
@@ -55,8 +54,7 @@ def jensen_shannon(real, fake, seed=0):
     Returns a `MetricResult`; n is the number of samples in ``fake``, or None. ``details``: ``jensen_shannon``,
     ``quality`` = ½ KL(fake ‖ m) and ``coverage`` = ½ KL(real ‖ m), its sum. Raises ``ValueError`` naming the argument.
     """
-    (p, n), (q, m) = _histogram("real", real), _histogram("fake", fake)
-    _same_bins(("real", p), ("fake", q))
+    (p, n), (q, m) = _histograms("real", real, "fake", fake)
     null = _null(p, n, q, m, seed, halves)
     quality, coverage = (float(x) for x in halves(p, q))
     perfect = dict.fromkeys(("jensen_shannon", "quality", "coverage"))
@@ -80,19 +78,26 @@ def jensen_shannon(real, fake, seed=0):
 
 def halves(real, fake):
     """(quality, coverage) of two probability vectors (…, K): ½ KL(fake ‖ m), ½ KL(real ‖ m)."""
-    middle = (real + fake) / 2
-    return 0.5 * _kl(fake, middle), 0.5 * _kl(real, middle)
+    twice = real + fake  # 2m: m itself may underflow
+    return 0.25 * _kl(2 * fake, twice), 0.25 * _kl(2 * real, twice)
 
 
 def _kl(p, q):
     from scipy.special import kl_div
 
-    return kl_div(p, q).sum(axis=-1)  # Σ p log(p/q) − p + q: no term is negative
+    return np.maximum(kl_div(p, q).sum(axis=-1), 0)  # Σ p log(p/q) − p + q: no term is negative but for rounding
 
 
-def _histogram(name, value):
-    """(probabilities (K,), number of samples or None if they are no counts)."""
-    weights = real_array(name, value, None)
+def _histograms(name, one, other_name, other):
+    """Of each: (probabilities (K,), number of samples or None if they are no counts)."""
+    one, other = real_array(name, one, None), real_array(other_name, other, None)
+    both = _histogram(name, one), _histogram(other_name, other)
+    if one.shape != other.shape:
+        raise ValueError(f"{other_name}: expected bins of shape {one.shape}, like {name}, got {other.shape}")
+    return both
+
+
+def _histogram(name, weights):
     if weights.ndim == 0:
         raise ValueError(f"{name}: expected a histogram (K,), got a single number")
     counts, weights = weights.dtype.kind in "iu", weights.reshape(-1).astype(np.float64)
@@ -102,11 +107,6 @@ def _histogram(name, value):
     if not 0 < total < math.inf:
         raise ValueError(f"{name}: expected a histogram with something in it, got the sum {total:g}")
     return weights / total, int(total) if counts else None
-
-
-def _same_bins(one, other):
-    if one[1].shape != other[1].shape:
-        raise ValueError(f"{other[0]}: expected {one[1].size} bins, like {one[0]}, got {other[1].size}")
 
 
 def _null(p, n, q, m, seed, divergence):

@@ -48,13 +48,10 @@ class FrechetStatistics:
         features = points("features", features, None)
         if self.n and features.shape[1] != len(self.mean):
             raise ValueError(f"features: expected {len(self.mean)} numbers each, as before, got {features.shape[1]}")
-        rows = max(1, BLOCK // (8 * features.shape[1]))
+        merged, rows = self, max(1, BLOCK // (8 * features.shape[1]))
         for first in range(0, len(features), rows):
-            block = features[first : first + rows].astype(np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                mean = block.mean(axis=0)
-                block -= mean
-                self._merge(len(block), mean, block.T @ block)
+            merged = merged + _of_block(features[first : first + rows].astype(np.float64))
+        self.n, self.mean, self.scatter = merged.n, merged.mean, merged.scatter
         return self
 
     def __add__(self, other):
@@ -62,20 +59,14 @@ class FrechetStatistics:
             return NotImplemented
         if self.n and other.n and len(self.mean) != len(other.mean):
             raise ValueError(f"statistics of {len(self.mean)} and of {len(other.mean)} features cannot be merged")
-        both = FrechetStatistics()
-        both.n, both.mean, both.scatter = self.n, self.mean, self.scatter
-        if other.n:
-            both._merge(other.n, other.mean, other.scatter)
-        return both
-
-    def _merge(self, n, mean, scatter):
-        total = self.n + n
-        apart = mean - self.mean if self.n else np.zeros_like(mean)
-        self.scatter = self.scatter + scatter + np.outer(apart, apart) * (self.n * n / total)
-        self.mean = self.mean + apart * (n / total) if self.n else mean
-        self.n = total
-        if not np.isfinite(self.scatter).all():
-            raise ValueError("features: their squares overflow; scale them down")
+        if not (self.n and other.n):
+            one = self if self.n else other
+            return _made(one.n, one.mean, one.scatter)
+        n = self.n + other.n
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = other.mean - self.mean
+            scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n)
+            return _made(n, self.mean + apart * (other.n / n), scatter)
 
     @property
     def covariance(self):
@@ -86,6 +77,21 @@ class FrechetStatistics:
 
     def __repr__(self):
         return f"FrechetStatistics(n={self.n}, features={len(self.mean) if self.n else 0})"
+
+
+def _made(n, mean, scatter):
+    if not np.isfinite(scatter).all():
+        raise ValueError("features: their squares overflow; scale them down")
+    made = FrechetStatistics()
+    made.n, made.mean, made.scatter = n, mean, scatter
+    return made
+
+
+def _of_block(x):
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = x.mean(axis=0)
+        x -= mean
+        return _made(len(x), mean, x.T @ x)
 
 
 def frechet_distance(real, fake, floor="halves", seed=0):
@@ -116,7 +122,7 @@ def frechet_distance(real, fake, floor="halves", seed=0):
         "frechet_distance",
         value=mean + covariance,
         n=q.n,
-        floor=_gaussian_floor(p, q.n) if raw is None and floor is not None else _floor(raw, floor, seed, p.n, q.n),
+        floor=_floor(p, raw, floor, seed, q.n),
         settings={"n_real": p.n, "features": len(p.mean)},
         details={"mean": mean, "covariance": covariance},
     )
@@ -141,7 +147,11 @@ def _parts(mean1, covariance1, mean2, covariance2):
     product = _factor(covariance1).T @ _factor(covariance2)
     root = np.linalg.svd(product, compute_uv=False).sum()
     rest = np.trace(covariance1) + np.trace(covariance2) - 2 * root
-    return float(np.sum((mean1 - mean2) ** 2)), max(0.0, float(rest))
+    with np.errstate(over="ignore"):
+        apart = np.sum((mean1 - mean2) ** 2)
+    if not np.isfinite(apart):
+        raise ValueError("real and fake: the distance of their means overflows; scale them down")
+    return float(apart), max(0.0, float(rest))
 
 
 def _factor(covariance):
@@ -159,12 +169,21 @@ def _statistics(name, features):
     return features
 
 
-def _floor(real, floor, seed, n, m):
-    pair = pair_of_real(real, floor, seed) if real is not None else None
-    if pair is None or min(map(len, pair)) < 2:
+def _floor(p, raw, floor, seed, m):
+    """What a perfect sampler of m points would score against real ones: ``p``, and ``raw`` if they are an array."""
+    if floor is None:
         return None
-    a, b = map(FrechetStatistics, pair)
-    return sum(_parts(a.mean, a.covariance, b.mean, b.covariance)) * (1 / n + 1 / m) / (1 / a.n + 1 / b.n)
+    if isinstance(floor, str) and raw is None and floor == "halves":
+        return _gaussian_floor(p, m)
+    if isinstance(floor, str):
+        a, b = map(FrechetStatistics, pair_of_real(raw, floor, seed))
+        if a.n < 2:
+            return None
+    else:
+        a, b = p, _statistics("floor", floor)
+        if len(a.mean) != len(b.mean):
+            raise ValueError(f"floor: expected {len(a.mean)} features, like real, got {len(b.mean)}")
+    return sum(_parts(a.mean, a.covariance, b.mean, b.covariance)) * (1 / p.n + 1 / m) / (1 / a.n + 1 / b.n)
 
 
 def _gaussian_floor(p, m):

@@ -27,6 +27,8 @@ from ..backend.checks import integer, points, same_dimension
 from .neighbours import inside_balls, kth_squared_distance
 from .result import MetricResult, pair_of_real
 
+NAMES = ("precision", "recall")
+
 
 def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
     """Improved precision and recall of features ``real`` (n, …) and ``fake`` (m, …), NumPy's or CuPy's.
@@ -44,10 +46,17 @@ def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
     raises if all of ``real`` are such.
     """
     real, fake, k = _two("real", real, "fake", fake, nearest_k)
-    precision, recall = _precision_recall(real, fake, k)
+    radii = _radii("real", real, k)
+    precision, recall = _precision_recall(real, radii, fake, _radii("fake", fake, k))
     pair, perfect = pair_of_real(real, floor, seed), {}
-    if pair is not None and min(map(len, pair)) > k:
-        perfect = dict(zip(("precision", "recall"), _precision_recall(*pair, k)))
+    if pair is not None and not isinstance(floor, str):
+        others = pair[1]
+        if len(others) <= k:
+            raise ValueError(f"floor: expected at least {k + 1} points for nearest_k={k}, got {len(others)}")
+        perfect = dict(zip(NAMES, _precision_recall(real, radii, others, _radii("floor", others, k))))
+    elif pair is not None and min(map(len, pair)) > k:
+        a, b = pair
+        perfect = dict(zip(NAMES, _precision_recall(a, kth_squared_distance(a, k), b, kth_squared_distance(b, k))))
     return MetricResult(
         "precision_recall",
         value=_harmonic_mean(precision, recall),
@@ -58,7 +67,7 @@ def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
             "precision": precision,
             "recall": recall,
             "spreads": {"precision": _binomial(precision, len(fake)), "recall": _binomial(recall, len(real))},
-            "perfect": perfect or {"precision": None, "recall": None},
+            "perfect": perfect or dict.fromkeys(NAMES),
         },
     )
 
@@ -93,9 +102,9 @@ def density_coverage(real, fake, nearest_k=5):
     )
 
 
-def _precision_recall(real, fake, k):
-    _, in_real_balls = inside_balls(real, _radii("real", real, k), fake)
-    _, in_fake_balls = inside_balls(fake, _radii("fake", fake, k), real)
+def _precision_recall(real, real_radii, fake, fake_radii):
+    _, in_real_balls = inside_balls(real, real_radii, fake)
+    _, in_fake_balls = inside_balls(fake, fake_radii, real)
     return float((in_real_balls > 0).mean()), float((in_fake_balls > 0).mean())
 
 
@@ -116,7 +125,7 @@ def _radii(name, x, k):
     if empty:
         warnings.warn(
             f"{name}: {empty} of {len(x)} points occur more than {k} times; their neighbourhoods are empty",
-            stacklevel=4,
+            stacklevel=3,
         )
     return radii
 

@@ -31,6 +31,7 @@ from ..backend.checks import integer
 from ..backend.threads import in_charge
 from ..data import DataError, MissingDataError
 from ..models import digit_classifier
+from ..nn.init import undisturbed
 from .frechet import frechet_distance
 from .modes import _expected_reverse_kl, _reverse_kl
 from .result import MetricResult
@@ -73,7 +74,8 @@ def mnist_classifier(device="cpu"):
 
 @functools.cache  # not of the function above, for which f(), f("cpu") and f(device="cpu") are three
 def _classifier(device):
-    net = digit_classifier()
+    with undisturbed():
+        net = digit_classifier()
     net.load_state_dict({name: a for name, a in _read().items() if name in net.state_dict()})
     net.to(device).eval()
     for p in net.parameters():

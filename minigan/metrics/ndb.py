@@ -9,13 +9,15 @@ the two-proportion test at level α (Richardson & Weiss 2018, § 3). A perfect s
 chance. A bin that is too empty is a dropped mode, and its centre shows which.
 """
 
+import warnings
+
 import numpy as np
 
 from ..backend.checks import integer, points, same_dimension
 from ..backend.random import stream
 from .divergences import DRAWS, halves
-from .neighbours import nearest
-from .result import MetricResult
+from .neighbours import nearest, squared_distances
+from .result import MetricResult, pair_of_real
 
 
 class Bins:
@@ -26,8 +28,6 @@ class Bins:
     """
 
     def __init__(self, samples, bins=100, seed=0, name="samples"):
-        import warnings
-
         from scipy.cluster.vq import kmeans2
 
         samples, bins, self.name = points(name, samples), integer("bins", bins, 1), name
@@ -38,7 +38,7 @@ class Bins:
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="One of the clusters is empty")  # it keeps its centre
-            self.centres, _ = kmeans2(samples, bins, iter=20, minit="++", seed=stream(seed, "k-means"))
+            self.centres, _ = kmeans2(samples, _spread(samples, bins, stream(seed, "k-means")), iter=20, minit="matrix")
 
     def counts(self, samples, name="samples"):
         """How many samples (n, …) each bin has."""
@@ -47,32 +47,42 @@ class Bins:
         return np.bincount(nearest(self.centres, samples, 1)[:, 0], minlength=len(self.centres))
 
 
+def _spread(samples, bins, rng):
+    """k-means++ (Arthur & Vassilvitskii 2007): each centre a sample drawn by its squared distance to those before."""
+    chosen = [rng.integers(len(samples))]
+    distance = squared_distances(samples, samples[chosen[0]])
+    for _ in range(1, bins):
+        chosen.append(rng.choice(len(samples), p=distance / distance.sum()))
+        np.minimum(distance, squared_distances(samples, samples[chosen[-1]]), out=distance)
+    return samples[chosen]
+
+
 def ndb(real, fake, bins=100, alpha=0.05, seed=0):
     """Number of statistically different bins of ``real`` (n, …) and ``fake`` (m, …), images or features.
 
     bins: how many, or the `Bins` to use, made once for several generators. alpha: the level of each bin's test, in
     (0, 1). Float64, on the host. (The paper reports the number divided by that of the bins.)
 
-    Returns a `MetricResult`: the floor is the mean of two samples of n and m from the proportions of both together
-    (simulated; near α · bins). ``details``: ``different``, the numbers of the bins that are, ``real_shares`` and
-    ``fake_shares``, tuples of K, and ``jensen_shannon``, ``quality``, ``coverage`` of these, in nats, as in
-    `jensen_shannon`. Raises ``ValueError`` naming the argument; also where ``real`` has fewer different samples than
-    bins.
+    Returns a `MetricResult`: the floor is what two random halves of ``real`` score, with bins of their own; it is less
+    than α · bins, as bins fit the samples that they were made of. For given `Bins` it is the mean of simulated samples
+    of n and m from the proportions of both together, near α · bins. ``details``: ``different``, the numbers of the bins
+    that are, ``real_shares`` and ``fake_shares``, tuples of K, and ``jensen_shannon``, ``quality``, ``coverage`` of
+    these, in nats, as in `jensen_shannon`. Raises ``ValueError`` naming the argument; also where ``real`` has fewer
+    different samples than bins.
     """
-    bins = bins if isinstance(bins, Bins) else Bins(real, bins, seed, "real")
-    if not (np.ndim(alpha) == 0 and 0 < alpha < 1):
+    if np.ndim(alpha) or not isinstance(alpha, float | int) or not 0 < alpha < 1:
         raise ValueError(f"alpha: expected a number in (0, 1), got {alpha!r}")
-    one, other = bins.counts(real, "real"), bins.counts(fake, "fake")
+    real = points("real", real)
+    made = bins if isinstance(bins, Bins) else Bins(real, bins, seed, "real")
+    one, other = made.counts(real, "real"), made.counts(fake, "fake")
     n, m = one.sum(), other.sum()
-    different = np.flatnonzero(_different(one, n, other, m, alpha))
-    rng, both = stream(seed, "bins"), (one + other) / (n + m)
-    chance = _different(rng.multinomial(n, both, DRAWS), n, rng.multinomial(m, both, DRAWS), m, alpha)
+    different = np.flatnonzero(_different(one, other, alpha))
     quality, coverage = (float(x) for x in halves(one / n, other / m))
     return MetricResult(
         "ndb",
         value=len(different),
         n=m,
-        floor=chance.sum(axis=1).mean(),
+        floor=_by_chance(one, other, alpha, seed) if made is bins else _of_halves(real, bins, alpha, seed),
         settings={"n_real": int(n), "bins": len(one), "alpha": float(alpha)},
         details={
             "different": tuple(different.tolist()),
@@ -85,10 +95,27 @@ def ndb(real, fake, bins=100, alpha=0.05, seed=0):
     )
 
 
-def _different(one, n, other, m, alpha):
-    """The two-proportion test of counts (…, K) of n and of m: is each significant? No if a bin has nobody, or all."""
+def _different(one, other, alpha):
+    """The two-proportion test of counts (…, K): is each bin significant? No if it has nobody, or everybody."""
     from scipy.special import ndtri
 
+    n, m = one.sum(axis=-1, keepdims=True), other.sum(axis=-1, keepdims=True)
     share = (one + other) / (n + m)
     error = np.sqrt(share * (1 - share) * (1 / n + 1 / m))
     return abs(one / n - other / m) > -ndtri(alpha / 2) * error + 1e-15
+
+
+def _by_chance(one, other, alpha, seed):
+    """The mean number of different bins of two samples with the same proportions, those of both together."""
+    rng, both = stream(seed, "bins"), (one + other) / (one + other).sum()
+    a, b = (rng.multinomial(x.sum(), both, DRAWS) for x in (one, other))
+    return _different(a, b, alpha).sum(axis=-1).mean()
+
+
+def _of_halves(real, bins, alpha, seed):
+    """The mean number of different bins of two halves of the data, either of which makes the bins once."""
+    pair = pair_of_real(real, "halves", seed)
+    if pair is None or min(len(np.unique(x, axis=0)) for x in pair) < bins:
+        return None
+    counts = [(made.counts(a), made.counts(b)) for a, b in (pair, pair[::-1]) for made in [Bins(a, bins, seed)]]
+    return np.mean([_different(a, b, alpha).sum() for a, b in counts])

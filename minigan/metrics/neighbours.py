@@ -26,12 +26,19 @@ def kth_squared_distance(x, k):
     for rows, distance, error in blocks(x, x):
         own = np.arange(rows.start, rows.stop)
         distance[own - rows.start, own] = np.inf
-        reach = np.partition(distance + error, k - 1, axis=1)[:, k - 1]
-        i, j = np.nonzero(distance - error <= reach[:, None])  # the k nearest are among these, often no others
-        exact = _exact(x, i + rows.start, x, j)
-        order = np.lexsort((exact, i))
-        first = np.searchsorted(i, np.arange(len(own)))
-        out[rows] = exact[order][first + k - 1]
+        _, exact = _smallest(x, x, rows, distance, error, k)
+        out[rows] = exact[:, -1]
+    return out
+
+
+def nearest(x, y, k):
+    """For each point of y (m, d) its k nearest points of x (n, d), k ≤ n, nearest first: int64 (m, k).
+
+    Of points equally far the first ones.
+    """
+    out = np.empty((len(y), k), np.int64)
+    for rows, distance, error in blocks(y, x):
+        out[rows], _ = _smallest(y, x, rows, distance, error, k)
     return out
 
 
@@ -45,36 +52,20 @@ def inside_balls(centres, squared_radii, points):
         distance -= squared_radii[rows, None]  # negative: inside
         inside = distance < 0
         i, j = np.nonzero(abs(distance) <= error)
-        inside[i, j] = _exact(centres, i + rows.start, points, j) < squared_radii[i + rows.start]
+        inside[i, j] = pair_distances(centres, i + rows.start, points, j) < squared_radii[i + rows.start]
         per_ball[rows] = inside.sum(axis=1)
         per_point += inside.sum(axis=0)
     return per_ball, per_point
 
 
-def nearest(x, y, k):
-    """For each point of y (m, d) its k nearest points of x (n, d), k ≤ n, in no order: int64 (m, k)."""
-    out = np.empty((len(y), k), np.int64)
-    for rows, distance, _ in blocks(y, x):
-        out[rows] = np.argpartition(distance, k - 1, axis=1)[:, :k]
-    return out
-
-
-def nearest_squared_distance(x, y):
-    """For each point of y (m, d) the squared distance to the nearest point of x (n, d): float64 (m,)."""
-    out = np.empty(len(y))
-    for rows, distance, error in blocks(y, x):
-        i, j = np.nonzero(distance - error <= (distance + error).min(axis=1)[:, None])
-        out[rows] = np.minimum.reduceat(_exact(y, i + rows.start, x, j), np.searchsorted(i, range(len(distance))))
-    return out
-
-
 def blocks(x, y):
     """(rows of x, their squared distances to all of y, how wrong these may be): both (rows, m), free to be changed."""
-    middle = x.mean(axis=0)  # near it, the error is least
-    x, y = x - middle, y - middle
+    middle = np.median(x[:1000], axis=0)  # near it the error is least; a mean would follow an outlier
     with np.errstate(over="ignore"):
+        x, y = x - middle, y - middle
         x_squared, y_squared = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
-    if not np.isfinite(x_squared.max() + y_squared.max()):
+        largest = 4 * (x_squared.max() + y_squared.max())
+    if not np.isfinite(largest):
         raise ValueError("points: their squared distances overflow; scale them down")
     share = 2 * (x.shape[1] + 4) * np.finfo(float).eps
     size = max(1, BLOCK // (8 * len(y)))
@@ -88,7 +79,17 @@ def blocks(x, y):
         yield rows, distance, error
 
 
-def _exact(x, i, y, j):
+def _smallest(x, y, rows, distance, error, k):
+    """Of each row of a block (rows of x, all of y) the k smallest distances, in order: columns and values (rows, k)."""
+    reach = np.partition(distance + error, k - 1, axis=1)[:, k - 1]
+    i, j = np.nonzero(distance - error <= reach[:, None])  # they are among these, which often are no more than k
+    exact = pair_distances(x, i + rows.start, y, j)
+    order = np.lexsort((j, exact, i))
+    chosen = order[np.searchsorted(i, np.arange(len(distance)))[:, None] + np.arange(k)]
+    return j[chosen], exact[chosen]
+
+
+def pair_distances(x, i, y, j):
     """‖xᵢ − yⱼ‖² for lists of indices: (len(i),), in pieces."""
     out, size = np.empty(len(i)), max(1, BLOCK // (8 * x.shape[1]))
     for first in range(0, len(i), size):

@@ -34,8 +34,8 @@ def parzen_log_likelihood(real, fake, sigma=SIGMAS, validation=None, floor=None,
 
     Returns a `MetricResult`: ``spread`` is the standard error over the test points; the floor is what windows on
     ``floor``, further real points such as training data, score (with a σ of their own), or on one half of ``real`` for
-    the other ("halves"). Scores above it are no praise, see the faults above. Warns if the best σ is at the end of the
-    range. Raises ``ValueError`` naming the argument.
+    the other ("halves"). Scores above it are no praise, see the faults above. Warns if the best of three and
+    more σ is at the end of the range. Raises ``ValueError`` naming the argument.
     """
     real, fake = points("real", real), points("fake", fake)
     same_dimension(real, fake, ("real", "fake"))
@@ -46,12 +46,14 @@ def parzen_log_likelihood(real, fake, sigma=SIGMAS, validation=None, floor=None,
     if len(sigmas) > 1:
         test, chosen_on = _validation(real, validation, seed)
     best = _best(fake, chosen_on, sigmas)
-    if len(sigmas) > 2 and best in (sigmas.min(), sigmas.max()):
+    if len(np.unique(sigmas)) > 2 and best in (sigmas.min(), sigmas.max()):
         warnings.warn(
             f"parzen_log_likelihood: the best sigma is {best:g}, at the end of the range; pass a wider one as sigma=",
             stacklevel=2,
         )
     scores = _log_likelihood(test, fake, np.array([best]))[0]
+    if not np.isfinite(scores).all():
+        raise ValueError(f"sigma: with {best:g} the squared distances over- or underflow")
     pair, perfect = pair_of_real(test, floor, seed), None
     if pair is not None:
         on, others = pair if isinstance(floor, str) else pair[::-1]

@@ -19,8 +19,9 @@ def inception_score(logits, splits=10, real_logits=None):
     their mean, and their standard deviation (ddof 0) as ``spread``. A part's score has a bias downwards of about
     (classes − 1) · splits / 2n, relative. Float64, on the host. Not shuffled (torch-fidelity shuffles first).
 
-    real_logits: those of real samples; their score (of the first n, in the same way) is the floor: what a perfect
-    sampler gets. Raises ``ValueError`` naming the argument: one class only, fewer samples than splits, NaN.
+    real_logits: those of real samples; their score (of the first n, or of all if they are fewer, in the same way) is
+    the floor: what a perfect sampler gets. Raises ``ValueError`` naming the argument: one class only, fewer samples
+    than splits, NaN.
     """
     logits, splits = _logits("logits", logits), integer("splits", splits, 1)
     values = _scores("logits", logits, splits)
@@ -55,9 +56,10 @@ def _scores(name, logits, splits):
 
 
 def _score(logits):
-    from scipy.special import logsumexp
+    from scipy.special import log_softmax, logsumexp
 
-    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # a difference of logits beyond 1e308 is a certainty
+        log_p = np.maximum(log_softmax(logits, axis=1), -1e300)
     log_mean = logsumexp(log_p, axis=0) - np.log(len(log_p))
     p = np.exp(log_p)
     # Where p underflows to 0, so does p log p: 0 · (−1e5) is 0.

@@ -14,12 +14,12 @@ import math
 import numpy as np
 
 from .. import nn, optim
-from ..autodiff.modes import no_grad
+from ..autodiff.modes import enable_grad, no_grad
 from ..autodiff.tensor import Tensor
 from ..backend import training
 from ..backend.checks import integer, points, same_dimension
 from ..backend.random import stream
-from ..nn.init import he, initialize
+from ..nn.init import he, initialize, undisturbed
 from ..ops import mean, softplus
 from .neighbours import nearest
 from .result import MetricResult
@@ -62,7 +62,7 @@ def c2st(real, fake, classifier="network", seed=0, hidden=20, epochs=100, neares
     train, test = np.concatenate([x[:half], y[:half]]), np.concatenate([x[half:], y[half:]])
     is_fake = np.arange(len(train)) >= half
     if classifier == "knn":
-        k = integer("nearest_k", nearest_k or max(1, math.isqrt(len(train))), 1)
+        k = max(1, math.isqrt(len(train))) if nearest_k is None else integer("nearest_k", nearest_k, 1)
         if k > len(train):
             raise ValueError(f"nearest_k: expected at most {len(train)}, the training samples, got {k}")
         settings, scores = {"nearest_k": k}, _neighbours(train, is_fake, test, k, rng)
@@ -96,13 +96,17 @@ def _neighbours(train, is_fake, test, k, rng):
 
 def _network(train, is_fake, test, hidden, epochs, seed):
     """Logits of "generated" for the test samples, of a network trained with cross-entropy."""
-    middle, scale = train.mean(axis=0), train.std(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle, scale = train.mean(axis=0), train.std(axis=0)
+    if not np.isfinite(scale).all():
+        raise ValueError("real and fake: their squares overflow; scale them down")
     scale[scale == 0] = 1  # a constant feature tells nothing
     train, test = (((a - middle) / scale).astype(np.float32) for a in (train, test))
-    net = initialize(nn.Sequential(nn.Dense(train.shape[1], hidden), nn.ReLU(), nn.Dense(hidden, 1)), he, seed)
+    with undisturbed():
+        net = initialize(nn.Sequential(nn.Dense(train.shape[1], hidden), nn.ReLU(), nn.Dense(hidden, 1)), he, seed)
     adam = optim.Adam(net.parameters(), lr=1e-3)
     sign = np.where(is_fake, 1, -1).astype(np.float32)[:, None]
-    with training():
+    with training(), enable_grad():
         for epoch in range(epochs):
             order = stream(seed, "shuffle", epoch).permutation(len(train))
             for first in range(0, len(order), BATCH):

@@ -7,6 +7,7 @@ adding a layer changes no other layer's weights.
 
 import itertools
 import math
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -38,6 +39,17 @@ def orthogonal(rng, shape, fan_in, fan_out):
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diagonal(r))  # makes the distribution uniform
     return (q if rows >= columns else q.T).reshape(shape).astype(np.float32)
+
+
+@contextmanager
+def undisturbed():
+    """Layers made in this context take no default streams from those that are made after it."""
+    global _drawn
+    before, _drawn = _drawn, itertools.count()
+    try:
+        yield
+    finally:
+        _drawn = before
 
 
 def draw(init, shape, fan_in, fan_out):
