@@ -110,6 +110,13 @@ def _swiss_roll(seed, n=100_000):
     return Dataset(data.swiss_roll(n, seed), None, data.swiss_roll(n // 10, seed + 1))
 
 
+def _packing(pack, batch_size):
+    packing = nn.Pack(pack)  # refuses what is no number of samples
+    if batch_size % pack:
+        raise ValueError(f"networks: pack {pack} does not divide the batch size {batch_size}")
+    return packing
+
+
 def _dcgan(
     dataset,
     config,
@@ -127,9 +134,7 @@ def _dcgan(
     shape, seed, d_channels = dataset.samples.shape[1:], config["seed"], d_channels or channels
     if shape not in ((28, 28, 1), (28, 28, 3)):
         raise ValueError(f"networks: dcgan is for images (28, 28, 1 or 3), the data are {shape}")
-    packing = nn.Pack(pack)
-    if config["batch_size"] % pack:
-        raise ValueError(f"networks: pack {pack} does not divide the batch size {config['batch_size']}")
+    packing = _packing(pack, config["batch_size"])
     form = {"depth": depth, "kernel_size": kernel_size}
     G = models.dcgan_generator(config["latent_dim"], channels, seed, shape[2], **form)
     if energy:
@@ -147,15 +152,16 @@ def _mlp(
     """g_gain: how many times larger than He's G's first weights are (steeper from mode to mode); spread: of biases."""
     if dataset.images:
         raise ValueError(f"networks: mlp is for points, the data are images {dataset.samples.shape[1:]}")
-    if config["batch_size"] % pack:
-        raise ValueError(f"networks: pack {pack} does not divide the batch size {config['batch_size']}")
+    packing = _packing(pack, config["batch_size"])
     features, hidden, seed = dataset.samples.shape[1], [width] * depth, config["seed"]
     activation = _choice("g_activation", g_activation, {name: lambda a=a: a for name, a in ACTIVATIONS.items()})
     G = models.mlp(config["latent_dim"], *hidden, features, activation=activation, name="G")
+    if energy and pack > 1:
+        raise ValueError(f"networks: an auto-encoder looks at single samples, got pack {pack}")
     if energy:
         D = models.Reconstruction(models.mlp_autoencoder(features, width, code), energy).named("D")
     elif pack > 1:
-        D = nn.Sequential(nn.Pack(pack), mlp=models.mlp(pack * features, *hidden, 1), name="D")
+        D = nn.Sequential(packing, mlp=models.mlp(pack * features, *hidden, 1), name="D")
     else:
         D = models.mlp(features, *hidden, 1, name="D")
     G, D = initialize(G, he, seed), initialize(D, he, seed)

@@ -305,6 +305,8 @@ REFUSED = {
     "points for networks of images": ({"networks": "dcgan"}, "dcgan"),
     "images for networks of points": ({"data": "mnist"}, "mlp"),
     "packs that do not fit the batch": ({"networks": {"name": "mlp", "pack": 3}}, "pack"),
+    "packs of nothing": ({"networks": {"name": "mlp", "pack": 0}}, "Pack: m must be at least 1"),
+    "packs for an auto-encoder": ({"objective": "ebgan", "networks": {"name": "mlp", "pack": 2}}, "got pack 2"),
     "average": ({"ema": 1.5}, r"decay must be in \[0, 1\), got 1.5"),
     "device": ({"device": "tpu"}, r"device must be 'cpu' or 'cuda', got 'tpu'"),
 }
@@ -495,7 +497,7 @@ def test_mlps(depth):
 
 @pytest.mark.parametrize("name", ["began", "ebgan"])
 def test_mlps_that_reconstruct(name):
-    made = one_round(TINY | {"objective": name, "networks": {"name": "mlp", "width": 5, "code": 1, "pack": 2}})
+    made = one_round(TINY | {"objective": name, "networks": {"name": "mlp", "width": 5, "code": 1}})
     assert made.game.D(made.dataset.samples[:8]).shape == (8, 1)
     assert made.game.D.autoencoder.encoder(made.dataset.samples[:8]).shape == (8, 1)
 
