@@ -55,7 +55,7 @@ def main():
     )
     parser.add_argument("--latent-dim", type=positive, default=100)
     parser.add_argument("--lr-d", type=float, default=2e-4, help="Adam's learning rate of D (default 2e-4, DCGAN's)")
-    parser.add_argument("--lr-g", type=float, default=5e-4, help="of G (default 5e-4: at D's rate G falls behind)")
+    parser.add_argument("--lr-g", type=float, default=1e-3, help="of G (default 1e-3: at D's rate G falls behind)")
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the generator's averaged weights")
     parser.add_argument(
         "--data", default="embedded", help="embedded (10,000 digits), a folder of IDX files, or download"

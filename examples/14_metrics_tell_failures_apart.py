@@ -18,6 +18,7 @@ import warnings
 import numpy as np
 from _options import chosen_steps, options
 from scipy.ndimage import gaussian_filter
+from scipy.special import stdtrit
 from tqdm import tqdm
 
 from minigan import metrics
@@ -27,7 +28,7 @@ from minigan.games import Run, RunError
 from minigan.report import figure, save
 
 HIGHER_IS_BETTER = {"score", "precision", "recall", "density", "coverage"}
-SURE = 6  # standard deviations of what the perfect generator scores
+SURE = 0.999  # the probability that a perfect generator would not be accused of this
 
 
 def failures(data, reference, others, seed):
@@ -62,11 +63,12 @@ def measure(real, fake, seed=0):
 
 def noticed(found, perfect):
     """{metric: 1 if worse than what the perfect generator scores (a list of dicts), −1 if better, 0 if not sure}."""
-    out = {}
+    out, n = {}, len(perfect)
+    far = stdtrit(n - 1, (1 + SURE) / 2) * np.sqrt(1 + 1 / n)  # Student's interval for one more score
     for name, value in found.items():
         scores = np.array([p[name] for p in perfect])
         worse = (value - scores.mean()) * (-1 if name in HIGHER_IS_BETTER else 1)
-        out[name] = int(np.sign(worse)) if abs(worse) > SURE * scores.std(ddof=1) else 0
+        out[name] = int(np.sign(worse)) if abs(worse) > far * scores.std(ddof=1) else 0
     return out
 
 
@@ -83,8 +85,13 @@ def draw(path, samples, scores, found):
             axis.set(xticks=[], yticks=[])
     axes[0, 1].xaxis.tick_top()
     axes[0, 1].tick_params(length=0)
-    axes[0, 1].set_xticks(range(len(found[name])), found[name])
-    made.supxlabel("red: worse than a perfect generator    blue: better    white: cannot tell", fontsize=10)
+    axes[0, 1].set_xticks(
+        range(len(found[name])), [f"{m} {'↑' if m in HIGHER_IS_BETTER else '↓'}" for m in found[name]]
+    )
+    what = f"{len(images):,} digits on either side; score: inception score, NDB: of 50 bins, ↑ higher is better"
+    made.supxlabel(
+        f"red: worse than a perfect generator    blue: better    white: cannot tell    ({what})", fontsize=10
+    )
     save(made, path)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 from .backend import DeviceNotAvailable
@@ -59,18 +60,15 @@ def evaluate(args):
 
     run, experiment, step = _load(args, wanted="evaluated")
     game, dataset, pack = experiment.game, experiment.dataset, experiment.pack
-    n = min(args.n or 2500, len(dataset.samples), len(dataset.held_out)) // pack * pack
+    data = {"training": dataset.samples} | ({} if dataset.held_out is None else {"held out": dataset.held_out})
+    n = min(args.n or 2500, *map(len, data.values())) // pack * pack
     if not n:
         raise ValueError(f"--n {args.n}: the discriminator looks at {pack} samples at a time")
     rows = [("step", f"{step} of {experiment.config['steps']}")]
     fake = experiment.sample(n, 0, "evaluate")
-    outputs = {"generated": _outputs(game, fake, pack)}
-    outputs |= {
-        "training": _outputs(game, dataset.samples[:n], pack),
-        "held out": _outputs(game, dataset.held_out[:n], pack),
-    }
-    for name in ("training", "held out"):
-        right = accuracy(game.objective, outputs[name], outputs["generated"])
+    generated = _outputs(game, fake, pack)
+    for name, samples in data.items():
+        right = accuracy(game.objective, _outputs(game, samples[:n], pack), generated)
         rows.append((f"D tells {name} data from generated (averaged G)", f"{right:.1%} (50 %: it can only guess)"))
     spread = fake.var(axis=0).sum() ** 0.5 / dataset.samples.var(axis=0).sum() ** 0.5
     rows.append(("samples' spread / data's", f"{spread:.3f}"))
@@ -78,7 +76,11 @@ def evaluate(args):
         rows.append(("duality gap", duality_gap(game, steps=args.gap)))
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
-    print(f"\n{table(experiment.measure(args.n))}")
+    with warnings.catch_warnings(record=True) as notes:
+        results = experiment.measure(args.n)
+    fewer = args.n is not None and args.n > len(dataset.samples)
+    print(f"\nbeside {'all ' if fewer else ''}{min(results[0].n, len(dataset.samples))} samples of the training data")
+    print(table(results), *(f"note: {note.message}" for note in notes), sep="\n")
 
 
 def list_runs(args):
@@ -158,7 +160,10 @@ def _parser():
 
 
 def _positive(text):
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return number

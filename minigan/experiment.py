@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import data, metrics, models, nn, objectives, optim
+from .backend.random import stream
 from .games import (
     GAN,
     Averaging,
@@ -67,7 +68,7 @@ LABELS = ("example", "benchmark", "title")  # free text that names a run
 
 
 class Dataset(NamedTuple):
-    """Training samples; for points with known modes (centres, std); for images None, and what was held out."""
+    """Training samples; for points with known modes (centres, std); what was held out, if there is anything."""
 
     samples: np.ndarray
     modes: tuple | None = None
@@ -87,8 +88,10 @@ def _mnist(seed, source="embedded"):
 
 
 def _stacked_mnist(seed, n=25_600, source="embedded", split="train"):
-    held_out = data.stacked_mnist(max(1, n // 10), "test", source, seed)
-    return Dataset(data.stacked_mnist(n, split, source, seed).images, None, held_out.images)
+    images = data.stacked_mnist(n, split, source, seed).images
+    if split != "train":  # then the test digits are no others
+        return Dataset(images)
+    return Dataset(images, None, data.stacked_mnist(max(1, n // 10), "test", source, seed).images)
 
 
 def _mixture(draw, centres, std, seed, n, scale, settings):
@@ -308,18 +311,21 @@ class Experiment:
         """`MetricResult`s of n samples from the averaged weights beside as many training samples: a list, for
         `metrics.table`. n: at least 2; None: 10,000 images or 2,500 points; never more than there are data.
 
+        The training samples are drawn at random; where there are n more, these tell what a perfect sampler scores.
         Points: mode coverage, if the modes are known, sliced Wasserstein, MMD, precision and recall, density and
         coverage. Digits: the distances and shares of `metrics.mnist_metrics`; stacked ones: their modes. The samples
         are those that ``python -m minigan evaluate`` draws.
         """
-        wanted = n or (10_000 if self.dataset.images else 2500)
-        n = min(wanted, len(self.dataset.samples))
-        fake, real = self.sample(n, name="evaluate"), self.dataset.samples[:n]
+        samples, seed = self.dataset.samples, self.config["seed"]
+        n = min(n or (10_000 if self.dataset.images else 2500), len(samples))
+        order = stream(seed, "measure").permutation(len(samples))  # a file's neighbours may be alike
+        fake, real, others = self.sample(n, name="evaluate"), samples[order[:n]], samples[order[n : 2 * n]]
+        floor = others if len(others) == n else "halves"
         if not self.dataset.images:
-            return metrics.point_metrics(real, fake, self.dataset.modes, self.config["seed"])
+            return metrics.point_metrics(real, fake, self.dataset.modes, seed, floor)
         if real.shape[-1] == 3:
             return [metrics.stacked_mnist_coverage(fake)]
-        return metrics.mnist_metrics(real, fake, self.config["seed"])
+        return metrics.mnist_metrics(real, fake, seed, floor)
 
     def train(self, run, steps=None, start=0, callbacks=(), pictures=10):
         """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at

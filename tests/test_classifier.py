@@ -190,7 +190,10 @@ WRONG = {
     "complex": (TEST.images[:2] + 0j, "expected an array of real numbers, got dtype complex64"),
     "booleans": (TEST.images[:2] > 0, "expected an array of real numbers, got dtype bool"),
     "no channel": (TEST.images[:2, ..., 0], r"got \(2, 28, 28\): add the channel, images\[\.\.\., None\]"),
-    "channels first": (TEST.images[:2].transpose(0, 3, 1, 2), r"\(n, 28, 28, 1\), n >= 1, got \(2, 1, 28, 28\)$"),
+    "channels first": (
+        TEST.images[:2].transpose(0, 3, 1, 2),
+        r"\(n, 28, 28, 1\), n >= 1, got \(2, 1, 28, 28\): channels come last",
+    ),
     "colour": (TEST.images[:2].repeat(3, axis=3), r"got \(2, 28, 28, 3\)"),
     "one image": (TEST.images[0], r"got \(28, 28, 1\)"),
     "none": (TEST.images[:0], r"got \(0, 28, 28, 1\)"),
@@ -240,7 +243,7 @@ def test_the_distance_is_that_of_the_features():
     expected = frechet(mnist_features(real).features, mnist_features(noisy).features)
     assert float(far) == pytest.approx(expected, rel=1e-3)
     assert float(far) > 3 * float(near) > 0
-    assert far.name == "mnist_frechet_distance" and far.settings["classifier"] == SHA256[:8]
+    assert far.name == "mnist_frechet_distance" and far.settings["mnist_classifier"] == SHA256[:8]
     assert "mnist_frechet_distance" in repr(far) and SHA256[:8] in repr(far)
 
 
@@ -279,7 +282,7 @@ def test_coverage_counts_what_the_classifier_says():
     assert result.value == result.details["modes"] == modes and result.n == 150
     assert result.details["counts"] == counts
     assert result.details["reverse_kl"] == pytest.approx(kl, rel=1e-9)
-    assert result.settings == {"classifier": SHA256[:8]}
+    assert result.settings == {"mnist_classifier": SHA256[:8]}
     assert f"modes {modes} (perfect " in repr(result) and "n=150" in repr(result)
 
 

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from numpy.testing import assert_array_equal
 
 from minigan.__main__ import main
+from minigan.backend.random import stream
 from minigan.experiment import Experiment
 from minigan.games import Averaging, Checkpoint, Log, Run, play
 from minigan.metrics import point_metrics, table
@@ -263,9 +264,14 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     assert rows["step"] == "6 of 6"
     experiment = Experiment(Run.open(runs / "finished").config)
     Run.open(runs / "finished").load(experiment.parts)
-    fake, real = experiment.sample(100, 0, "evaluate"), experiment.dataset.samples[:100]
-    results = point_metrics(real, fake, experiment.dataset.modes)
-    assert below == table(results) + "\n"
+    order = stream(0, "measure").permutation(400)
+    fake, (real, others) = (
+        experiment.sample(100, 0, "evaluate"),
+        experiment.dataset.samples[order[:200]].reshape(2, 100, 2),
+    )
+    results = point_metrics(real, fake, experiment.dataset.modes, floor=others)
+    head, below = below.split("\n", 1)
+    assert head == "beside 100 samples of the training data" and below == table(results) + "\n"
     names = ["modes", "high quality", "reverse kl", "sliced wasserstein", "mmd"]
     names += ["precision", "recall", "density", "coverage"]
     assert [line.split("  ")[0] for line in below.splitlines()] == ["", *names]
@@ -284,9 +290,22 @@ def test_evaluate_images(runs, call):
     before = content(runs / "images")
     status, out, _ = call("evaluate", runs / "images", "--n", 16)
     assert status == 0 and "step" in out and "modes" not in out and "duality gap" not in out
-    for name in ("mnist frechet distance", "inception score", "precision", "recall", "density", "coverage", "c2st"):
-        assert re.search(rf"^{name} +[\d.]+ .*[\d.]+ +\d+$", out, re.M), name
-    assert "kernel distance" not in out  # needs 1,000 images
+    assert re.findall(r"^(mnist frechet distance|c2st) +[\d.]+ ", out, re.M) == ["mnist frechet distance", "c2st"]
+    assert "kernel distance" not in out and "recall" not in out  # too few images
+    assert "note: frechet_distance: fake has 16 samples of 64 features" in out
+    status, out, err = call("evaluate", runs / "images", "--n", 120)
+    names = [
+        "mnist frechet distance",
+        "kernel distance",
+        "inception score",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    ]
+    shown = re.findall(rf"^({'|'.join(names)}|c2st)  +-?[\d.e-]+ ", out, re.M)
+    assert status == 0 and err == "" and shown == [*names, "c2st"] and "note:" not in out
+    assert "classifier network" in out and "mnist classifier " in out and "p = " in out
     assert content(runs / "images") == before
 
 

@@ -12,8 +12,9 @@ from minigan.metrics import mnist_features
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "14_metrics_tell_failures_apart.py"
 N = 800
-FAR = {"Fréchet": 1.0, "kernel": 0.03, "score": 0.35, "precision": 0.04, "recall": 0.05, "density": 0.15}
-FAR |= {"coverage": 0.06, "NDB": 8, "1-NN test": 0.06}  # five standard deviations of a perfect generator, at least
+# More than five standard deviations of the difference of two perfect generators (measured on 14 divisions).
+FAR = {"Fréchet": 1.5, "kernel": 0.06, "score": 0.7, "precision": 0.09, "recall": 0.058, "density": 0.37}
+FAR |= {"coverage": 0.06, "NDB": 13, "1-NN test": 0.12}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_precision_does_not_see_dropped_modes(lesson):
 
 def test_neither_score_nor_precision_sees_repetition(lesson):
     worse, _ = told(lesson, "forty, repeated")
-    assert lesson[1]["forty, repeated"]["score"] > 8.7 and lesson[1]["forty, repeated"]["precision"] > 0.85
+    assert worse.isdisjoint({"score", "precision"})
     assert worse >= {"recall", "coverage", "Fréchet", "NDB", "1-NN test"}
     assert lesson[1]["forty, repeated"]["recall"] == 0
 
@@ -72,14 +73,12 @@ def test_neither_score_nor_precision_sees_repetition(lesson):
 @pytest.mark.parametrize("failure", ["blurred", "noisy"])
 def test_bad_images_are_seen(lesson, failure):
     worse, better = told(lesson, failure)
-    assert worse >= {"Fréchet", "kernel", "score", "recall", "density", "coverage", "NDB", "1-NN test"}
+    assert worse >= {"Fréchet", "kernel", "recall", "coverage", "1-NN test"}
     assert not better
 
 
 def test_what_counts_as_noticed(example):
-    perfect = [{"score": 9.0, "Fréchet": 1.0}, {"score": 9.2, "Fréchet": 1.2}]  # standard deviations 0.14
-    for found, expected in [((9.9, 1.9), 0), ((8.2, 0.3), 0), ((10.0, 0.2), -1), ((8.2, 2.0), 1)]:
-        signs = example.noticed(dict(zip(("score", "Fréchet"), found)), perfect)
-        assert signs["Fréchet"] == expected
-    assert example.noticed({"score": 8.2, "Fréchet": 1}, perfect)["score"] == 1
-    assert example.noticed({"score": 10.0, "Fréchet": 1}, perfect)["score"] == -1
+    """Of five scores with mean 9 and standard deviation 0.1, 8.610 · 0.1 · √1.2 = 0.943 is just far enough."""
+    perfect = [{"score": 9 + 0.1 * x, "Fréchet": 9 + 0.1 * x} for x in np.array([-2, -1, 0, 1, 2]) / np.sqrt(2.5)]
+    for value, sign in [(9.95, 1), (9.93, 0), (8.07, 0), (8.05, -1)]:
+        assert example.noticed({"score": value, "Fréchet": value}, perfect) == {"score": -sign, "Fréchet": sign}

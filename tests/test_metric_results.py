@@ -129,7 +129,7 @@ def test_a_table():
                  value             perfect sampler  n
 kernel distance  0.125    ± 0.003  0.0014           2500
 kl               inf
-recall           0.25     ± 0.01   0.8              100
+recall           0.25     ± 0.01   0.8              100   nearest k 3
 precision        0.5               0.9              100
 density          2                                  100
 fid              -123457           nan              5"""

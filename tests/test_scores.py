@@ -115,7 +115,15 @@ def test_the_floor_of_the_inception_score_is_that_of_as_many_real_samples():
     found = inception_score(fake, 5, real)
     assert found.floor == inception_score(real[:50], 5).value != inception_score(real, 5).value
     assert found.value == inception_score(fake, 5).value
-    assert inception_score(fake, 5, real[:30]).floor == inception_score(real[:30], 5).value
+    with pytest.raises(ValueError, match="^real_logits: expected at least 50, as many as logits, got 30"):
+        inception_score(fake, 5, real[:30])
+
+
+@pytest.mark.parametrize("p", [np.full((20, 4), 0.25), np.eye(4)[[0, 1, 2, 3] * 5], np.float32([[0.9, 0.1]] * 12)])
+def test_probabilities_are_no_logits(p):
+    with pytest.raises(ValueError, match="^logits: these are probabilities; pass their logarithms"):
+        inception_score(p)
+    assert 1 <= inception_score(np.log(np.maximum(p, 1e-30))).value <= 4
 
 
 def test_the_inception_score_s_bias():
@@ -138,7 +146,7 @@ def test_bad_arguments_of_the_inception_score():
         ({"splits": 21}, "logits: 20 samples are fewer than splits=21"),
         ({"real_logits": np.zeros((20, 4))}, "real_logits: expected 3 classes, got 4"),
         ({"real_logits": bad}, "real_logits: expected finite numbers"),
-        ({"real_logits": good[:9]}, "real_logits: 9 samples are fewer than splits=10"),
+        ({"real_logits": good[:9]}, "real_logits: expected at least 20, as many as logits, got 9"),
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             inception_score(**({"logits": good} | arguments))
@@ -413,13 +421,18 @@ def test_a_width_at_the_end_of_the_range_warns_at_the_user_s_line():
 @pytest.mark.filterwarnings("ignore:parzen_log_likelihood. the best sigma")
 def test_the_floor_of_parzen_is_what_real_windows_score():
     rng = np.random.default_rng(0)
-    real, fake, more = rng.standard_normal((60, 2)), 3 + rng.standard_normal((50, 2)), rng.standard_normal((80, 2))
+    real, fake, more = rng.standard_normal((60, 2)), 3 + rng.standard_normal((80, 2)), rng.standard_normal((80, 2))
     validation = rng.standard_normal((20, 2))
     found = parzen_log_likelihood(real, fake, SIGMAS, validation, floor=more)
     own = parzen_log_likelihood(real, more, SIGMAS, validation)
-    assert found.floor == own.value and own.settings["sigma"] != found.settings["sigma"]  # a width of its own
+    assert (
+        found.floor == pytest.approx(own.value, rel=1e-12) and own.settings["sigma"] != found.settings["sigma"]
+    )  # a width of its own
     one = parzen_log_likelihood(real, fake, 0.5, floor=more)
-    assert one.floor == parzen_log_likelihood(real, more, 0.5).value and one.value < one.floor
+    assert one.floor == pytest.approx(parzen_log_likelihood(real, more, 0.5).value, rel=1e-12)
+    assert one.floor > one.value
+    fewer = [parzen_log_likelihood(real, fake[:5], 0.5, floor=more, seed=i).floor for i in range(10)]
+    assert max(fewer) < one.floor  # no more windows than the generator has
     assert parzen_log_likelihood(real, fake, 0.5, floor=None).floor is None
 
 

@@ -118,8 +118,7 @@ def test_a_perfect_sampler_has_alpha_k_different_bins():
 
 def test_ndb_is_reproducible_and_takes_bins_again():
     real, fake = normal(0, 200, 150)
-    made, given = ndb(real, fake, 10), ndb(real, fake, Bins(real, 10))
-    assert made == ndb(real, fake, 10, seed=0) and made.details == given.details and made.value == given.value
+    assert ndb(real, fake, 10) == ndb(real, fake, 10, seed=0) == ndb(real, fake, Bins(real, 10))
     assert np.array_equal(Bins(real, 10, 4).centres, Bins(real, 10, 4).centres)
     assert not np.array_equal(Bins(real, 10, 4).centres, Bins(real, 10, 5).centres)
     assert Bins(real, 10).centres.dtype == np.float64 and Bins(real, 10).centres.shape == (10, 2)
@@ -147,12 +146,32 @@ def test_ndb_of_images():
     assert ndb(real.astype(np.float64), fake.tolist(), 5) == flat
 
 
+def test_few_samples_in_a_bin():
+    rng = np.random.default_rng(0)
+
+    def users_line():
+        return ndb(rng.random((99, 2)), rng.random((200, 2)), 10)
+
+    with pytest.warns(UserWarning, match="^ndb: 99 real and 200 generated samples in 10 bins") as caught:
+        assert users_line().floor is None
+    assert caught[0].lineno == users_line.__code__.co_firstlineno + 1
+    assert ndb(rng.random((199, 2)), rng.random((200, 2)), 10).floor is None
+    assert ndb(rng.random((200, 2)), rng.random((200, 2)), 10).floor is not None
+
+
+def test_bins_of_the_same_data_have_the_same_floor():
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((2, 400, 3))
+    assert ndb(real, fake, Bins(real, 10)).floor == ndb(real, fake, 10).floor
+    assert ndb(real, fake, Bins(rng.standard_normal((400, 3)), 10)).floor != ndb(real, fake, 10).floor
+
+
 def test_few_different_points():
     three = np.repeat([[0.0], [1.0], [2.0]], 40, axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert sum(Bins(three, 3).counts(three)) == 120
-        constant = ndb(np.zeros((9, 2)), np.zeros((5, 2)), 1)
+        constant = ndb(np.zeros((20, 2)), np.zeros((10, 2)), 1)
     assert constant.value == constant.floor == constant.jensen_shannon == 0 and constant.real_shares == (1.0,)
     for name, call in (("real", ndb), ("samples", lambda x, _, bins: Bins(x, bins))):
         with pytest.raises(ValueError, match=f"^{name}: expected at least bins=4 different samples, got 3; pass fewer"):
@@ -170,13 +189,13 @@ def test_bad_arguments_of_ndb():
         ({"alpha": 1}, r"alpha: expected a number in \(0, 1\), got 1"),
         ({"alpha": math.nan}, r"alpha: expected a number in \(0, 1\), got nan"),
         ({"alpha": [0.1, 0.2]}, r"alpha: expected a number in \(0, 1\), got \[0.1, 0.2\]"),
-        ({"fake": np.zeros((5, 3))}, "fake: expected points of 2 numbers, like real, got 3"),
+        ({"fake": np.zeros((5, 3))}, "fake: expected points of 2 numbers, like bins, got 3"),
         ({"real": np.full((5, 2), math.nan)}, "real: expected finite numbers"),
         ({"fake": np.full((5, 2), math.nan)}, "fake: expected finite numbers"),
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             ndb(**({"real": x, "fake": x, "bins": 3} | arguments))
-    with pytest.raises(ValueError, match="^real: expected points of 3 numbers, like samples, got 2"):
+    with pytest.raises(ValueError, match="^real: expected points of 3 numbers, like bins, got 2"):
         ndb(x, x, Bins(np.random.default_rng(0).random((9, 3)), 3))
 
 

@@ -8,6 +8,8 @@ We put the seed and the stream's name into the key and the step into the counter
 * the numbers are drawn on the host, hence the same with NumPy, with CuPy and on any number of processes.
 """
 
+import operator
+
 import numpy as np
 
 _WORD = 2**64
@@ -20,13 +22,17 @@ def stream(seed, name, step=0):
     ``"G.dense.weight"``), ``step`` int ≥ 0. Returns a ``numpy.random.Generator``. The same arguments give the same
     numbers, for ever.
 
-    Raises ``ValueError`` for a negative step.
+    Raises ``ValueError`` for a negative step, and for a seed that is no integer.
 
     >>> float(stream(0, "latent", 3).standard_normal()) == float(stream(0, "latent", 3).standard_normal())
     True
     """
     if step < 0:
         raise ValueError(f"stream({name!r}): step must be >= 0, got {step}")
+    try:
+        seed = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed: expected an integer, got {seed!r}") from None
     import hashlib
 
     # Python's own hash() is salted per process; blake2b is not.

@@ -133,8 +133,10 @@ class Averaging(Callback):
 class Metrics(Callback):
     """Measures and logs ``metric/name`` for each of ``functions``, every ``every`` rounds and in the last asked for.
 
-    functions: {name: fn(game) → a number, or anything that ``float`` takes}. average: measure with an `optim.EMA`'s
-    weights.
+    functions: {name: fn(game) → a number, or anything that ``float`` takes}; of a `MetricResult` with several numbers,
+    such as precision and recall, each is logged too: ``metric/name/recall``. average: measure with an `optim.EMA`'s
+    weights. They are in the `Trajectory` (NaN where nothing was measured), in the run's records if `Log` comes behind,
+    and `report.plot_diagnostics` draws them.
     """
 
     def __init__(self, functions, every=100, average=None):
@@ -144,8 +146,17 @@ class Metrics(Callback):
         """Measure when it is time."""
         if moment.step % self.every == 0 or moment.step == moment.steps:
             with self.average.applied() if self.average else nullcontext():
-                found = {f"metric/{name}": float(fn(moment.game)) for name, fn in self.functions.items()}
-            moment.extra.update(found)
+                for name, fn in self.functions.items():
+                    moment.extra.update(self._numbers(f"metric/{name}", fn(moment.game)))
+
+    @staticmethod
+    def _numbers(name, found):
+        try:
+            numbers = {name: float(found)}
+        except TypeError:
+            raise TypeError(f"{name}: expected a number, or a MetricResult, got {type(found).__name__}") from None
+        rows = found.rows() if hasattr(found, "rows") else []
+        return numbers | ({f"{name}/{row}": x for row, x, _, _ in rows} if len(rows) > 1 else {})
 
 
 class EarlyStop(Callback):

@@ -19,13 +19,13 @@ Every metric takes plain arrays, NumPy's or CuPy's, data first, computes in floa
 `MetricResult`: the number, its spread, its conventions, and its floor. Nothing is ever n × n in memory.
 """
 
+from .bins import Bins, ndb
 from .divergences import jensen_shannon, kl
 from .frechet import FrechetStatistics, frechet_distance, gaussian_frechet_distance
 from .kernels import kernel_distance, mmd
 from .manifolds import density_coverage, precision_recall
 from .mnist import Features, mnist_classifier, mnist_features, mnist_frechet_distance, stacked_mnist_coverage
 from .modes import mode_coverage
-from .ndb import Bins, ndb
 from .parzen import parzen_log_likelihood
 from .result import MetricResult, table
 from .score import inception_score

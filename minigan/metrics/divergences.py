@@ -24,7 +24,7 @@ DRAWS = 200  # of pairs of histograms, for the floor
 
 
 def kl(p, q, seed=0):
-    """KL(p ‖ q) in nats of two histograms (K,): ``math.inf`` where p has mass and q has none.
+    """KL(p ‖ q) = Σ pₖ log(pₖ/qₖ) in nats of two histograms (K,): ``math.inf`` where p has mass and q has none.
 
     Arrays of integers are taken for counts of samples, others for probabilities (anything ≥ 0, divided by its sum); of
     several axes, all are bins. With counts on either side the floor is the mean over 200 pairs of histograms of as many
@@ -47,7 +47,8 @@ def kl(p, q, seed=0):
 
 
 def jensen_shannon(real, fake, seed=0):
-    """Jensen-Shannon divergence in nats, in [0, log 2], of two histograms (K,), with its quality and coverage halves.
+    """½ KL(fake ‖ m) + ½ KL(real ‖ m), m = (real + fake)/2, of two histograms (K,): in nats, in [0, log 2]; the first
+    half is called quality, the second coverage (Prince 2023, § 15.2.1).
 
     Arrays as in `kl`; so is the floor. For samples, count them first: ``numpy.histogram``, `minigan.metrics.ndb` (whose
     result has these numbers too), a classifier's ``logits.argmax(1)`` with ``numpy.bincount``.

@@ -1,6 +1,6 @@
 """Kernel distances: the maximum mean discrepancy (MMD) of two samples, and KID, which is one of them.
 
-    MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y)              (Gretton, Borgwardt, Rasch, Schölkopf, Smola 2012, eq. 1)
+    MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y)            (Gretton, Borgwardt, Rasch, Schölkopf, Smola 2012, lemma 6)
 
 is 0 only for equal distributions if the kernel is characteristic, like the Gaussian one. Estimated without the pairs
 of a point with itself it is unbiased (eq. 3), and may be negative; with them it is the squared distance of two points
@@ -30,17 +30,18 @@ def kernel_distance(real, fake, subsets=100, subset_size=1000, seed=0):
 
     Conventions of torch-fidelity and clean-fid: cubic kernel, γ = 1/d, coefficient 1; unbiased; the mean over
     ``subsets`` random subsets of ``subset_size`` points of either set, drawn without replacement within a subset;
-    float64, on the host. (MMD-GAN's code takes 50 subsets.)
+    float64, on the host. (MMD-GAN's code takes 50 subsets.) Bińkowski et al. 2018, § 4.
 
-    Returns a `MetricResult`: ``spread`` is the standard deviation over the subsets (ddof 0), not the mean's error; the
-    floor is 0, the expectation for equal distributions, and values below it are no mistake. Raises ``ValueError``
-    naming the argument: also where a set has fewer than ``subset_size`` points.
+    Returns a `MetricResult`: ``spread`` is the standard deviation over the subsets (ddof 0), not the mean's error, None
+    where all subsets are the same; the floor is 0, the expectation for equal distributions, and values below it are no
+    mistake. Raises ``ValueError`` naming the argument: also where a set has fewer than ``subset_size`` points.
     """
     real, fake = _two(real, fake)
     size, subsets = integer("subset_size", subset_size, 2), integer("subsets", subsets, 1)
     for name, x in (("real", real), ("fake", fake)):
         if len(x) < size:
-            raise ValueError(f"{name}: {len(x)} points are fewer than subset_size={size}; pass a smaller one")
+            some = max(2, min(len(real), len(fake)) // 2)
+            raise ValueError(f"{name}: {len(x)} points are fewer than subset_size={size}; pass {some}, say")
     values = np.empty(subsets)
     for i in range(subsets):
         rng = stream(seed, "subsets", i)
@@ -50,14 +51,15 @@ def kernel_distance(real, fake, subsets=100, subset_size=1000, seed=0):
         "kernel_distance",
         value=values.mean(),
         n=len(fake),
-        spread=values.std(),
+        spread=values.std() if subsets > 1 and size < max(len(real), len(fake)) else None,
         floor=0.0,
         settings={"n_real": len(real), "kernel": "(x·y/d + 1)³", "subsets": subsets, "subset_size": size},
     )
 
 
 def mmd(real, fake, kernel="rbf", bandwidth="median", biased=False, permutations=200, seed=0):
-    """MMD² of ``real`` (n, …) and ``fake`` (m, …) on all pairs, with a permutation test: squared, not its root.
+    """MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y) of ``real`` (n, …) and ``fake`` (m, …), on all pairs, with a
+    permutation test: squared, not its root (Gretton et al. 2012, eqs. 3 and 5, § 5.4).
 
     kernel: "rbf", exp(−‖x − y‖² / 2σ²), with σ = ``bandwidth`` in the data's units, or "median": the median distance of
     two different points of both samples together (at most 1,000 of each, drawn by ``seed``); or "cubic", KID's.
@@ -112,9 +114,9 @@ def _cubic_mmd(x, y):
     """The unbiased MMD² of x and y, (size, d) each, with the cubic kernel."""
     size = len(x)
     with np.errstate(over="ignore", invalid="ignore"):
-        xx, yy, xy = _cubic(x, x), _cubic(y, y), _cubic(x, y)
-        same = (xx.sum() - np.trace(xx)) + (yy.sum() - np.trace(yy))
-        return same / (size * (size - 1)) - 2 * xy.mean()
+        xx, yy, xy = (sum(k.sum() for _, k in _cubic_blocks(a, b)) for a, b in ((x, x), (y, y), (x, y)))
+        own = _cubic_diagonal(x).sum() + _cubic_diagonal(y).sum()
+        return (xx + yy - own) / (size * (size - 1)) - 2 * xy / size**2
 
 
 def _two(real, fake):
@@ -143,8 +145,11 @@ def _bandwidth(bandwidth, real, fake, seed):
     rng = stream(seed, "bandwidth")
     some = np.concatenate([x[np.sort(rng.permutation(len(x))[:MOST_PAIRS])] for x in (real, fake)])
     i, j = np.triu_indices(len(some), 1)
-    with np.errstate(over="ignore"):
-        median = float(np.median(np.sqrt(pair_distances(some, i, some, j))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared, errors = (np.concatenate(a) for a in zip(*((d, e) for _, d, e in blocks(some, some))))
+        median = float(np.median(np.sqrt(np.maximum(squared[i, j], 0))))
+        if not np.median(errors[i, j]) <= 1e-9 * median**2:
+            median = float(np.median(np.sqrt(pair_distances(some, i, some, j))))
     if not 0 < median < math.inf:
         raise ValueError(f"bandwidth: the median distance of two points is {median:g}; pass a number > 0")
     return median
@@ -153,22 +158,26 @@ def _bandwidth(bandwidth, real, fake, seed):
 def _sums(x, weights, kernel, bandwidth):
     """K1 (N,), K weights (N, columns) and the diagonal of K (N,), K being the kernel of all pairs of x (N, d)."""
     total, weighted = np.empty(len(x)), np.empty(weights.shape)
-    for rows, values in _cubic_blocks(x) if kernel == "cubic" else _rbf_blocks(x, bandwidth):
+    for rows, values in _cubic_blocks(x, x) if kernel == "cubic" else _rbf_blocks(x, bandwidth):
         total[rows], weighted[rows] = values.sum(axis=1), values @ weights
-    diagonal = (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3 if kernel == "cubic" else np.ones(len(x))
+    diagonal = _cubic_diagonal(x) if kernel == "cubic" else np.ones(len(x))
     return total, weighted, diagonal
 
 
-def _cubic_blocks(x):
-    size = max(1, BLOCK // (8 * len(x)))
+def _cubic_blocks(x, y):
+    size = max(1, BLOCK // (8 * len(y)))
     for first in range(0, len(x), size):
         rows = slice(first, first + size)
-        yield rows, _cubic(x[rows], x)
+        yield rows, _cubic(x[rows], y)
+
+
+def _cubic_diagonal(x):
+    return (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3
 
 
 def _rbf_blocks(x, bandwidth):
     for rows, distance, error in blocks(x, x):
-        unsure = (error > 1e-12 * bandwidth**2) & (distance - error < 2000 * bandwidth**2)  # beyond: exp(−1000) = 0
+        unsure = (error > 1e-9 * bandwidth**2) & (distance - error < 2000 * bandwidth**2)  # beyond: exp(−1000) = 0
         i, j = np.nonzero(unsure)
         distance[i, j] = pair_distances(x, i + rows.start, x, j)
         np.maximum(distance, 0, out=distance)

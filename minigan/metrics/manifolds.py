@@ -4,15 +4,15 @@ Around every real point xᵢ a ball B(xᵢ) is drawn that reaches to its k-th ne
 an estimate of where the data live. Around every generated point yⱼ likewise. All comparisons are strict, ‖x − y‖ < r:
 
     precision   share of the yⱼ that lie in any B(xᵢ)            Kynkäänniemi, Karras, Laine, Lehtinen, Aila 2019
-    recall      share of the xᵢ that lie in any B(yⱼ)            eqs. 1–3 (with ≤ and k = 3)
+    recall      share of the xᵢ that lie in any B(yⱼ)            eqs. 1, 2 (with ≤ and k = 3)
     density     (1 / km) Σⱼ #{i: yⱼ ∈ B(xᵢ)}                     Naeem, Oh, Uh, Choi, Yoo 2020, eqs. 5, 6
     coverage    share of the xᵢ whose B(xᵢ) holds any yⱼ         (k = 5)
 
 Precision does not see dropped modes, recall and coverage do. One far outlier among the data makes a huge ball that
 passes for precision everywhere; density counts how many balls agree, and may exceed 1.
 
-What a perfect sampler gets does not depend on the distribution (Naeem et al., lemmas 1 and 2): with n real points and
-m samples
+What a perfect sampler gets does not depend on the distribution (Naeem et al. 2020), if no two distances tie: with n
+real points and m samples
 
     E density  = 1,        E coverage = 1 − ∏ᵢ₌₁ᵏ (n − i) / (m + n − i)          0.9688 for n = m = 10,000, k = 5
 
@@ -31,7 +31,9 @@ NAMES = ("precision", "recall")
 
 
 def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
-    """Improved precision and recall of features ``real`` (n, …) and ``fake`` (m, …), NumPy's or CuPy's.
+    """Improved precision and recall of features ``real`` (n, …) and ``fake`` (m, …), NumPy's or CuPy's: the share of
+    the fake that lie in a ball around some real point, reaching to its k-th nearest other one, and the reverse
+    (Kynkäänniemi et al. 2019, eqs. 1, 2).
 
     Conventions of the ``prdc`` package: Euclidean distance, the k-th neighbour without the point itself, strict
     comparisons, k = 5. (The paper and torch-fidelity: ≤ and k = 3.) Float64 on the host; never more than a block of
@@ -39,7 +41,8 @@ def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
 
     Returns a `MetricResult`: ``precision`` and ``recall`` in [0, 1]; the value is their harmonic mean (F₁). ``spreads``
     are the binomial standard errors, the other set held fixed. The floors are what two random halves of ``real`` score
-    (``"halves"``: at half the n; the scores depend on n but little), or ``floor``, further real samples; None: none.
+    (``"halves"``, with half as many points: the scores depend on n but little), or what further real samples,
+    ``floor``, score against ``real``; None: none.
 
     Raises ``ValueError`` naming the argument: shapes, NaN, fewer than k + 1 points. Warns of points that occur more
     than k times: their balls have no radius and contain, strictly, nothing (so a generator of one image has recall 0);
@@ -73,12 +76,14 @@ def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
 
 
 def density_coverage(real, fake, nearest_k=5):
-    """Density and coverage of features ``real`` (n, …) and ``fake`` (m, …), NumPy's or CuPy's: conventions as in
-    `precision_recall`.
+    """Density and coverage of features ``real`` (n, …) and ``fake`` (m, …), NumPy's or CuPy's: how many balls around
+    real points hold a fake one, divided by k, on average, and the share of these balls that hold any (Naeem et al.
+    2020, eqs. 5, 6). Conventions as in `precision_recall`.
 
     Returns a `MetricResult`: ``density`` ≥ 0 and ``coverage`` in [0, 1]; the value is the coverage. The floors are the
-    exact expectations for a perfect sampler. ``spreads`` are standard errors, the real points held fixed, of the
-    density's mean over the samples and of the coverage's share (binomial).
+    exact expectations for a perfect sampler of any distribution without ties (lattices have them). ``spreads``: the
+    density's standard error, the real points held fixed. (The balls share the samples, so that a coverage's is no
+    binomial one.)
 
     Raises and warns as `precision_recall`, but m may be 1.
     """
@@ -86,7 +91,7 @@ def density_coverage(real, fake, nearest_k=5):
     n, m = len(real), len(fake)
     per_ball, per_point = inside_balls(real, _radii("real", real, k), fake)
     density, coverage = float(per_point.mean()) / k, float((per_ball > 0).mean())
-    expected = 1 - math.prod((n - i) / (m + n - i) for i in range(1, k + 1))
+    expected = expected_coverage(n, m, k)
     return MetricResult(
         "density_coverage",
         value=coverage,
@@ -96,10 +101,15 @@ def density_coverage(real, fake, nearest_k=5):
         details={
             "density": density,
             "coverage": coverage,
-            "spreads": {"density": float(per_point.std()) / k / math.sqrt(m), "coverage": _binomial(coverage, n)},
+            "spreads": {"density": float(per_point.std()) / k / math.sqrt(m)},
             "perfect": {"density": 1.0, "coverage": expected},
         },
     )
+
+
+def expected_coverage(n, m, k):
+    """1 − ∏ᵢ₌₁ᵏ (n − i)/(m + n − i): a perfect sampler's, of m samples and n real points."""
+    return 1 - math.prod((n - i) / (m + n - i) for i in range(1, k + 1))
 
 
 def _precision_recall(real, real_radii, fake, fake_radii):

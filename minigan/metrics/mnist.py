@@ -30,10 +30,11 @@ from ..backend import device_of, of, xp
 from ..backend.checks import integer
 from ..backend.threads import in_charge
 from ..data import DataError, MissingDataError
+from ..data.stacked import MODES
 from ..models import digit_classifier
 from ..nn.init import undisturbed
 from .frechet import frechet_distance
-from .modes import _expected_reverse_kl, _reverse_kl
+from .modes import expected_reverse_kl, reverse_kl
 from .result import MetricResult
 
 WEIGHTS = Path(__file__).with_name("mnist_classifier.npz")
@@ -120,7 +121,9 @@ def _check(name, images, channels):
         what = f"dtype {images.dtype}" if hasattr(images, "dtype") else type(images).__name__
         raise ValueError(f"{name}: expected an array of real numbers, got {what}")
     if images.ndim != 4 or images.shape[1:] != (28, 28, channels) or not len(images):
-        hint = ": add the channel, images[..., None]" if channels == 1 and images.shape[1:] == (28, 28) else ""
+        hints = {(28, 28): ": add the channel, images[..., None]", (784,): ": pass images.reshape(-1, 28, 28, 1)"}
+        hints |= {(1, 28, 28): ": channels come last, images.transpose(0, 2, 3, 1)"}
+        hint = hints.get(tuple(images.shape[1:]), "") if channels == 1 else ""
         raise ValueError(f"{name}: expected shape (n, 28, 28, {channels}), n >= 1, got {tuple(images.shape)}{hint}")
     m, to_host = xp(images), of(images).to_host
     low, high = float(to_host(m.min(images))), float(to_host(m.max(images)))  # NaN if there is one
@@ -162,12 +165,14 @@ def mnist_frechet_distance(real, fake, floor="halves", seed=0):
     if floor is not None and not isinstance(floor, str):
         _check("floor", floor, channels=1)
         floor = _look(floor).features
-    return named_after_classifier(frechet_distance(_look(real).features, _look(fake).features, floor, seed))
+    result = frechet_distance(_look(real).features, _look(fake).features, floor, seed)
+    return through_classifier(result, "mnist_frechet_distance")
 
 
-def named_after_classifier(result):
-    """A result that comes from `mnist_features`, with the classifier's name in its own and in its settings."""
-    return replace(result, name=f"mnist_{result.name}", settings=result.settings | {"classifier": SHA256[:8]})
+def through_classifier(result, name=None):
+    """A result that comes from `mnist_features`, with the classifier in its settings, perhaps with a name of its
+    own."""
+    return replace(result, name=name or result.name, settings=result.settings | {"mnist_classifier": SHA256[:8]})
 
 
 def stacked_mnist_coverage(images):
@@ -195,15 +200,20 @@ def stacked_mnist_coverage(images):
     """
     _check("images", images, channels=3)
     a, b, c = (_look(images[..., i : i + 1]).logits.argmax(axis=1) for i in range(3))
-    n, k = len(images), 1000
+    n, k = len(images), MODES
     counts = np.bincount(100 * a + 10 * b + c, minlength=k)
-    perfect = {"modes": k * (1 - (1 - 1 / k) ** n), "reverse_kl": _expected_reverse_kl(n, k)}
-    modes, reverse_kl = int((counts > 0).sum()), _reverse_kl(counts)
+    perfect = {"modes": k * (1 - (1 - 1 / k) ** n), "reverse_kl": expected_reverse_kl(n, k)}
+    modes = int((counts > 0).sum())
     return MetricResult(
         "stacked_mnist_coverage",
         value=modes,
         n=n,
         floor=perfect["modes"],
-        settings={"classifier": SHA256[:8]},
-        details={"modes": modes, "reverse_kl": reverse_kl, "counts": tuple(counts.tolist()), "perfect": perfect},
+        settings={"mnist_classifier": SHA256[:8]},
+        details={
+            "modes": modes,
+            "reverse_kl": reverse_kl(counts),
+            "counts": tuple(counts.tolist()),
+            "perfect": perfect,
+        },
     )

@@ -68,7 +68,7 @@ def mode_coverage(samples, centres, std, threshold=3.0, only_high_quality=False)
     details = {
         "modes": int((good > 0).sum()),
         "high_quality": int(good.sum()) / n,
-        "reverse_kl": _reverse_kl(good if only_high_quality else counts),
+        "reverse_kl": reverse_kl(good if only_high_quality else counts),
         "visited": int((counts * len(counts) >= 0.1 * n).sum()),
         "counts": tuple(counts.tolist()),
         "high_quality_counts": tuple(good.tolist()),
@@ -104,7 +104,7 @@ def _histograms(samples, centres, radius):
     return counts, good
 
 
-def _reverse_kl(counts):
+def reverse_kl(counts):
     """KL(counts / Σ counts ‖ uniform) in nats; NaN of no counts at all."""
     total = counts.sum()
     # Clipped: f rounds to −1e-16 near its minimum.
@@ -125,11 +125,11 @@ def _perfect(n, k, d, threshold, only_high_quality):
     return {
         "modes": k * (1 - (1 - h / k) ** n),
         "high_quality": h,
-        "reverse_kl": _expected_reverse_kl(counted, k),
+        "reverse_kl": expected_reverse_kl(counted, k),
     }
 
 
-def _expected_reverse_kl(n, k):
+def expected_reverse_kl(n, k):
     """E f(Kc/n), c ~ Binomial(n, 1/K): the reverse KL of n points thrown at random into K equal modes."""
     from scipy.special import gammaln, xlog1py
 

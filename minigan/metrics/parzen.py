@@ -5,10 +5,10 @@ A Gaussian of width σ is put on each of m generated samples y, and real test po
     log p(x) = log (1/m) Σⱼ exp(−‖x − yⱼ‖² / 2σ²) − d log(σ √(2π))
 
 (Breuleux, Bengio, Vincent 2011; Goodfellow et al. 2014, § 5), σ being chosen on validation data. Known faults (Theis,
-van den Oord, Bethge 2016, § 3.2–3.4): in hundreds of dimensions even millions of samples do not come near the true
-likelihood; a few hundred k-means centres of the training images score better than the training images themselves; so
-does a generator that only makes blurred averages; and the ranking of models says little about either samples or
-likelihood. It is here to understand old tables, and to see it fail.
+van den Oord, Bethge 2016): even in some dozens of dimensions more samples than one can draw do not come near the true
+likelihood; k-means centres of the training images score better than the training images themselves; so does a generator
+that only makes blurred averages; and the ranking of models says little about either samples or likelihood. It is here
+to understand old tables, and to see it fail.
 """
 
 import math
@@ -25,17 +25,21 @@ SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())  # of the code of 2014, for pixe
 
 
 def parzen_log_likelihood(real, fake, sigma=SIGMAS, validation=None, floor=None, seed=0):
-    """Mean log-likelihood, in nats, of real test points ``real`` (n, …) under Parzen windows on ``fake`` (m, …).
+    """Mean log-likelihood, in nats, of real test points ``real`` (n, …) under Parzen windows on ``fake`` (m, …), that
+    is log (1/m) Σⱼ N(x; yⱼ, σ²I), as in Goodfellow et al. 2014, § 5.
+
+    Do not judge a generator by it (Theis et al. 2016): in many dimensions it is far from the likelihood, averages of
+    training images beat the images themselves, and its order of models says little.
 
     sigma: the windows' width, in the data's units, or several, of which the best on ``validation`` (real points that
     are in neither test nor training) is taken; without any, on a tenth of ``real``, drawn by ``seed``, that is then not
     used for the test. The default is the range of 2014, for pixels in [0, 1]: for images in [−1, 1] pass (x + 1) / 2.
     Float64, on the host, in blocks.
 
-    Returns a `MetricResult`: ``spread`` is the standard error over the test points; the floor is what windows on
-    ``floor``, further real points such as training data, score (with a σ of their own), or on one half of ``real`` for
-    the other ("halves"). Scores above it are no praise, see the faults above. Warns if the best of three and
-    more σ is at the end of the range. Raises ``ValueError`` naming the argument.
+    Returns a `MetricResult`: ``spread`` is the standard error over the test points; the floor is what windows on at
+    most m of ``floor``, further real points such as training data, score (with a σ of their own), or on one half of
+    ``real`` for the other ("halves"). Scores above it are no praise. Warns if the best of three and more σ is at the
+    end of the range. Raises ``ValueError`` naming the argument.
     """
     real, fake = points("real", real), points("fake", fake)
     same_dimension(real, fake, ("real", "fake"))
@@ -57,6 +61,7 @@ def parzen_log_likelihood(real, fake, sigma=SIGMAS, validation=None, floor=None,
     pair, perfect = pair_of_real(test, floor, seed), None
     if pair is not None:
         on, others = pair if isinstance(floor, str) else pair[::-1]
+        on = on[stream(seed, "floor").permutation(len(on))[: len(fake)]]
         perfect = _log_likelihood(others, on, np.array([_best(on, chosen_on, sigmas)])).mean()
     return MetricResult(
         "parzen_log_likelihood",

@@ -52,6 +52,9 @@ class MetricResult:
     def __float__(self):
         return self.value
 
+    def __format__(self, spec):
+        return format(self.value, spec) if spec else str(self)
+
     def __getattr__(self, name):  # called for what is no field
         details = self.__dict__.get("details", {})
         if name in details:
@@ -68,7 +71,8 @@ class MetricResult:
                 f"{name} {short(x)}" + ("" if floor is None else f" (perfect {short(floor)})")
                 for name, x, _, floor in self.rows()
             ]
-            return f"{self.name}: {', '.join(numbers + known)}"
+            head = self.name if self.value in [x for _, x, _, _ in self.rows()] else f"{self.name} {short(self.value)}"
+            return f"{head}: {', '.join(numbers + known)}"
         spread = "" if self.spread is None else f" ± {short(self.spread)}"
         known = known if self.floor is None else [f"floor {short(self.floor)}", *known]
         return f"{self.name} {short(self.value)}{spread}" + (f" ({', '.join(known)})" if known else "")
@@ -82,10 +86,15 @@ class MetricResult:
 
 
 def table(results):
-    """The numbers of several results, one in a line, beside what a perfect sampler scores: a str."""
-    lines = [("", "value", "", "perfect sampler", "n")]
-    for result in results:
-        for name, value, spread, floor in result.rows():
+    """The numbers of several results (or of one), one in a line, beside what a perfect sampler scores: a str.
+
+    At the end of a result's first line stand its p-value, if it has one, and its conventions.
+    """
+    lines = [("", "value", "", "perfect sampler", "n", "")]
+    for result in [results] if isinstance(results, MetricResult) else results:
+        notes = [f"p = {short(p)}"] if (p := result.details.get("p_value")) is not None else []
+        notes += [_phrase(key, x) for key, x in result.settings.items() if key != "n_real"]
+        for i, (name, value, spread, floor) in enumerate(result.rows()):
             lines.append(
                 (
                     name.replace("_", " "),
@@ -93,9 +102,10 @@ def table(results):
                     "" if spread is None else f"± {short(spread)}",
                     "" if floor is None else short(floor),
                     "" if result.n is None else str(result.n),
+                    "" if i else ", ".join(notes),
                 )
             )
-    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths)).rstrip() for line in lines)
 
 

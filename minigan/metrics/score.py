@@ -13,15 +13,15 @@ from .result import MetricResult
 
 
 def inception_score(logits, splits=10, real_logits=None):
-    """Inception score of a classifier's ``logits`` (n, classes), not probabilities, for n samples, in their order.
+    """exp(E_x KL(p(y|x) ‖ p(y))) of a classifier's ``logits`` (n, classes), not probabilities, for n samples, in their
+    order (Salimans et al. 2016, § 4).
 
     Conventions of the published code: exp of the mean KL in each of ``splits`` consecutive parts [i·n//s, (i+1)·n//s),
     their mean, and their standard deviation (ddof 0) as ``spread``. A part's score has a bias downwards of about
     (classes − 1) · splits / 2n, relative. Float64, on the host. Not shuffled (torch-fidelity shuffles first).
 
-    real_logits: those of real samples; their score (of the first n, or of all if they are fewer, in the same way) is
-    the floor: what a perfect sampler gets. Raises ``ValueError`` naming the argument: one class only, fewer samples
-    than splits, NaN.
+    real_logits: those of n or more real samples; the score of the first n is the floor: what a perfect sampler gets.
+    Raises ``ValueError`` naming the argument: one class only, fewer samples than splits, NaN.
     """
     logits, splits = _logits("logits", logits), integer("splits", splits, 1)
     values = _scores("logits", logits, splits)
@@ -30,6 +30,8 @@ def inception_score(logits, splits=10, real_logits=None):
         real_logits = _logits("real_logits", real_logits)
         if real_logits.shape[1] != logits.shape[1]:
             raise ValueError(f"real_logits: expected {logits.shape[1]} classes, got {real_logits.shape[1]}")
+        if len(real_logits) < len(logits):
+            raise ValueError(f"real_logits: expected at least {len(logits)}, as many as logits, got {len(real_logits)}")
         floor = _scores("real_logits", real_logits[: len(logits)], splits).mean()
     return MetricResult(
         "inception_score",
@@ -45,6 +47,8 @@ def _logits(name, value):
     logits = points(name, value)
     if logits.shape[1] < 2:
         raise ValueError(f"{name}: expected (n, classes) of at least 2 classes, got shape {np.shape(value)}")
+    if (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, rtol=0, atol=1e-3):
+        raise ValueError(f"{name}: these are probabilities; pass their logarithms, or the logits they come from")
     return logits
 
 

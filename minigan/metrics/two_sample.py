@@ -29,7 +29,8 @@ BATCH = 64
 
 
 def c2st(real, fake, classifier="network", seed=0, hidden=20, epochs=100, nearest_k=None):
-    """Classifier two-sample test of ``real`` (n, …) and ``fake`` (m, …): the accuracy on held-out samples, in [0, 1].
+    """Classifier two-sample test of ``real`` (n, …) and ``fake`` (m, …): the accuracy on held-out samples, in [0, 1]
+    (Lopez-Paz & Oquab 2017, § 3).
 
     Of the larger set, as many samples as the smaller has are drawn, so that guessing gives ½; a random half of each is
     for training, the other for testing. classifier: "network", Dense–ReLU–Dense with ``hidden`` units on features
@@ -40,7 +41,7 @@ def c2st(real, fake, classifier="network", seed=0, hidden=20, epochs=100, neares
     Returns a `MetricResult`: n is the number of test samples, the floor ½, ``spread`` the accuracy's binomial standard
     error. ``details``:
 
-        p_value       of the accuracy or more, under the normal distribution above
+        p_value       of the accuracy or more, if it is normal, N(½, 1/4n), as for equal distributions
         exact_p_value the same under Binomial(n, ½)
         null_std      1 / (2 √n), the standard deviation under the null
         n_train       training samples
