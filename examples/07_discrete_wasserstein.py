@@ -19,21 +19,12 @@ import numpy as np
 from _options import chosen_steps, options
 
 from minigan.games import Run, RunError
+from minigan.metrics import jensen_shannon, kl
 from minigan.report import figure, save
 from minigan.transport import emd, sinkhorn, wasserstein_1d
 
 P = np.array([5, 3, 2, 1, 8, 7, 5, 9, 2, 1]) / 43
 Q = np.array([4, 10, 1, 1, 4, 6, 3, 2, 0, 1]) / 32
-
-
-def divergences(p, q):
-    """KL(p‖q) and the Jensen–Shannon divergence, in nats: they do not know which places are near each other."""
-
-    def kl(a, b):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.where(a > 0, a * np.log(a / b), 0).sum())
-
-    return kl(p, q), (kl(p, (p + q) / 2) + kl(q, (p + q) / 2)) / 2
 
 
 def draw_plan(axis, made, plan):
@@ -56,8 +47,7 @@ def main():
     exact = emd(P, Q, cost)
     print(exact)
     print(f"sorting instead of programming: {wasserstein_1d(places / 9, places / 9, 1, P, Q)!r}")
-    kl, js = divergences(P, Q)
-    print(f"KL(p‖q) = {kl:.4g}, JS = {js:.7f} nats")
+    print(f"KL(p‖q) = {kl(P, Q):.4g}, JS = {jensen_shannon(P, Q):.7f} nats")  # blind to which places are near others
 
     bounds, result = [], None
     for step, epsilon in enumerate(np.geomspace(1, 1e-3, steps)):

@@ -12,7 +12,7 @@ from minigan.metrics import mnist_features
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "14_metrics_tell_failures_apart.py"
 N = 800
-# More than five standard deviations of the difference of two perfect generators (measured on 14 divisions).
+# More than four standard deviations of the difference of two perfect generators (measured on 14 divisions).
 FAR = {"Fréchet": 1.5, "kernel": 0.06, "score": 0.7, "precision": 0.09, "recall": 0.058, "density": 0.37}
 FAR |= {"coverage": 0.06, "NDB": 13, "1-NN test": 0.12}
 
