@@ -1,7 +1,7 @@
 """minigan's main job beside its twin in PyTorch: are the digits as good, and how long does either take?
 
     python -m benchmarks.twin                              3 seeds of examples/10_mnist_dcgan.py and of its twin
-    python -m benchmarks.twin --only torch --lr-g 1e-3     the example's options are taken too
+    python -m benchmarks.twin --only torch --lr-g 5e-4     the example's options are taken too
 
 The twin has the example's configuration (it is caught on its way from the example's command line to the experiment) and
 is played by PyTorch: its layers, its Adam, its gradients. It starts from minigan's initial weights, and sees the same

@@ -27,7 +27,7 @@ from minigan.data import mnist
 from minigan.games import Run, RunError
 from minigan.report import figure, save
 
-HIGHER_IS_BETTER = {"score", "precision", "recall", "density", "coverage"}
+BETTER_UP = {"score", "precision", "recall", "density", "coverage"}
 SURE = 0.999  # the probability that a perfect generator would not be accused of this
 
 
@@ -53,10 +53,10 @@ def measure(real, fake, seed=0):
         shares = metrics.precision_recall(x, y, floor=None).details | metrics.density_coverage(x, y).details
     return {
         "Fréchet": float(metrics.frechet_distance(x, y, floor=None)),
-        "kernel": float(metrics.kernel_distance(x, y, 20, min(1000, len(x)), seed)),
+        "kernel": float(metrics.kernel_distance(x, y, 20, len(x) // 2, seed)),
         "score": float(metrics.inception_score(fake.logits)),
         **{name: shares[name] for name in ("precision", "recall", "density", "coverage")},
-        "NDB": float(metrics.ndb(x, y, 50, seed=seed)),
+        "NDB": float(metrics.ndb(x, y, 50, floor=None, seed=seed)),
         "1-NN test": float(metrics.c2st(x, y, "knn", seed, nearest_k=1)),
     }
 
@@ -67,7 +67,7 @@ def noticed(found, perfect):
     far = stdtrit(n - 1, (1 + SURE) / 2) * np.sqrt(1 + 1 / n)  # Student's interval for one more score
     for name, value in found.items():
         scores = np.array([p[name] for p in perfect])
-        worse = (value - scores.mean()) * (-1 if name in HIGHER_IS_BETTER else 1)
+        worse = (value - scores.mean()) * (-1 if name in BETTER_UP else 1)
         out[name] = int(np.sign(worse)) if abs(worse) > far * scores.std(ddof=1) else 0
     return out
 
@@ -83,21 +83,15 @@ def draw(path, samples, scores, found):
             right.text(i, 0, f"{value:.3f}" if value < 9.95 else f"{value:.1f}", ha="center", va="center")
         for axis in (left, right):
             axis.set(xticks=[], yticks=[])
-    axes[0, 1].xaxis.tick_top()
-    axes[0, 1].tick_params(length=0)
-    axes[0, 1].set_xticks(
-        range(len(found[name])), [f"{m} {'↑' if m in HIGHER_IS_BETTER else '↓'}" for m in found[name]]
-    )
-    what = f"{len(images):,} digits on either side; score: inception score, NDB: of 50 bins, ↑ higher is better"
-    made.supxlabel(
-        f"red: worse than a perfect generator    blue: better    white: cannot tell    ({what})", fontsize=10
-    )
+    axes[0, 1].tick_params(length=0, labeltop=True, labelbottom=False)
+    axes[0, 1].set_xticks(range(len(scores[name])), [f"{m} {'↑' if m in BETTER_UP else '↓'}" for m in scores[name]])
+    text = "red: worse than a perfect generator    blue: better    white: cannot tell    "
+    made.supxlabel(text + f"({len(images):,} digits on either side, inception score, NDB of 50 bins)", fontsize=10)
     save(made, path)
 
 
 def main():
-    parser = options(__doc__, steps=6, quick=3)
-    args = parser.parse_args()
+    args = options(__doc__, steps=6, quick=3).parse_args()
     steps, n, data = max(2, chosen_steps(args)), 500 if args.quick else 4000, mnist()
     run = Run.create({"example": "14_metrics_tell_failures_apart", "steps": steps, "n": n, "seed": args.seed}, args.out)
     seen, perfect = metrics.mnist_features(data.images), []
@@ -113,9 +107,8 @@ def main():
     samples, found = {"perfect": data.images[order[n:]]} | samples, {"perfect": dict.fromkeys(perfect[0], 0)} | found
     draw(run.path / "failures.png", samples, scores, found)
     for name, x in found.items():
-        worse, better = ([metric for metric, sign in x.items() if sign == s] for s in (1, -1))
-        told = f"worse {', '.join(worse) or '–'}" + (f"; better than perfect: {', '.join(better)}" if better else "")
-        print(f"{name:<20} {told}")
+        worse, better = (", ".join(metric for metric, sign in x.items() if sign == s) or "–" for s in (1, -1))
+        print(f"{name:<20} worse: {worse}; better than perfect: {better}")
     print(f"picture: {run.path / 'failures.png'}")
 
 

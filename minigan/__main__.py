@@ -63,7 +63,7 @@ def evaluate(args):
     data = {"training": dataset.samples} | ({} if dataset.held_out is None else {"held out": dataset.held_out})
     n = min(args.n or 2500, *map(len, data.values())) // pack * pack
     if not n:
-        raise ValueError(f"--n {args.n}: the discriminator looks at {pack} samples at a time")
+        raise ValueError(f"--n: the discriminator looks at {pack} samples at a time, there are fewer")
     rows = [("step", f"{step} of {experiment.config['steps']}")]
     fake = experiment.sample(n, 0, "evaluate")
     generated = _outputs(game, fake, pack)
@@ -77,9 +77,11 @@ def evaluate(args):
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
     with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
         results = experiment.measure(args.n)
     fewer = args.n is not None and args.n > len(dataset.samples)
-    print(f"\nbeside {'all ' if fewer else ''}{min(results[0].n, len(dataset.samples))} samples of the training data")
+    beside = "" if not any("n_real" in r.settings for r in results) else " beside as many of the training data"
+    print(f"\n{results[0].n} samples{beside}{' (there are no more)' if fewer else ''}")
     print(table(results), *(f"note: {note.message}" for note in notes), sep="\n")
 
 
@@ -153,10 +155,16 @@ def _parser():
     s.add_argument("--truncation", type=float, help="cut the latents off at ± this")
     s.add_argument("--out", help="the PNG file (default RUN/sample-NUMBER.png)")
     e = command("evaluate", evaluate)
-    e.add_argument("--n", type=_positive, help="samples of each kind (default 10000 images or 2500 points)")
+    e.add_argument("--n", type=_two, help="samples of each kind (default 2500; in the table 10000, of images)")
     e.add_argument("--gap", type=int, default=0, metavar="STEPS", help="also the duality gap, with opponents of STEPS")
     command("list", list_runs).add_argument("folder", nargs="?", default="runs", help="default: runs")
     return parser
+
+
+def _two(text):
+    if text.strip() == "1":
+        raise argparse.ArgumentTypeError("must be at least 2, got 1")
+    return _positive(text)
 
 
 def _positive(text):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import data, metrics, models, nn, objectives, optim
+from .backend.checks import integer
 from .backend.random import stream
 from .games import (
     GAN,
@@ -317,7 +318,8 @@ class Experiment:
         are those that ``python -m minigan evaluate`` draws.
         """
         samples, seed = self.dataset.samples, self.config["seed"]
-        n = min(n or (10_000 if self.dataset.images else 2500), len(samples))
+        n = (10_000 if self.dataset.images else 2500) if n is None else integer("n", n, 2)
+        n = min(n, len(samples))
         order = stream(seed, "measure").permutation(len(samples))  # a file's neighbours may be alike
         fake, real, others = self.sample(n, name="evaluate"), samples[order[:n]], samples[order[n : 2 * n]]
         floor = others if len(others) == n else "halves"

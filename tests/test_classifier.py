@@ -12,6 +12,7 @@ import pytest
 import minigan as mg
 from minigan import models
 from minigan.data import DataError, mnist
+from minigan.metrics import inception_score, mnist_metrics, precision_recall
 from minigan.metrics.mnist import (
     SHA256,
     WEIGHTS,
@@ -338,3 +339,25 @@ def test_the_image_checks_warn_of_nothing():
         for value in (np.nan, np.inf):
             with pytest.raises(ValueError):
                 mnist_features(changed(value))
+
+
+def test_the_suite_of_digits():
+    """Its floors come from halves, or from further images; every result says which classifier it looked through."""
+    order = np.random.default_rng(0).permutation(2000)
+    real, fake, more = np.split(TEST.images[order[:360]], 3)
+    names = ["mnist_frechet_distance", "kernel_distance", "inception_score", "precision_recall", "density_coverage"]
+    for floor in ("halves", more, None):
+        results = mnist_metrics(real, fake, floor=floor)
+        assert [r.name for r in results] == [*names, "c2st"]
+        assert all(r.settings["mnist_classifier"] == SHA256[:8] for r in results)
+        assert (results[3].floor is None) == (floor is None)
+        assert (results[0].floor is None) == (floor is not more)  # halves of 120 have fewer images than features
+    distance, _, score, shares = mnist_metrics(real, fake, floor=more)[:4]
+    assert distance.floor == mnist_frechet_distance(real, more, floor=None).value
+    assert score.floor == inception_score(mnist_features(real).logits).value
+    found = precision_recall(mnist_features(real).features, mnist_features(more).features, floor=None)
+    assert shares.perfect == {"precision": found.precision, "recall": found.recall}
+    for name in ("real", "fake", "floor"):
+        images = {"real": real, "fake": fake, "floor": more} | {name: real[:, :14]}
+        with pytest.raises(ValueError, match=f"^{name}: expected shape"):
+            mnist_metrics(**images)

@@ -271,7 +271,7 @@ def test_evaluate_prints_and_changes_nothing(runs, call):
     )
     results = point_metrics(real, fake, experiment.dataset.modes, floor=others)
     head, below = below.split("\n", 1)
-    assert head == "beside 100 samples of the training data" and below == table(results) + "\n"
+    assert head == "100 samples beside as many of the training data" and below == table(results) + "\n"
     names = ["modes", "high quality", "reverse kl", "sliced wasserstein", "mmd"]
     names += ["precision", "recall", "density", "coverage"]
     assert [line.split("  ")[0] for line in below.splitlines()] == ["", *names]
@@ -324,8 +324,20 @@ def test_evaluate_with_other_packs(runs, call, pack):
 
 
 def test_evaluate_of_few_samples(runs, call):
-    status, _, err = call("evaluate", runs / "finished", "--n", 5)
-    assert status == 0 or "--n" in err
+    status, out, err = call("evaluate", runs / "finished", "--n", 5)
+    assert status == 0 and err == "" and "precision" not in out and "sliced wasserstein" in out
+    status, out, err = call("evaluate", runs / "finished", "--n", 1)
+    assert status == 2 and out == "" and "argument --n: must be at least 2, got 1" in err
+    status, out, _ = call("evaluate", runs / "finished", "--n", 4000)
+    assert status == 0 and "\n400 samples beside as many of the training data (there are no more)\n" in out
+
+
+def test_evaluate_stacked_digits(runs, call):
+    data = {"name": "stacked_mnist", "n": 60, "split": "all"}
+    made(runs / "stacked", IMAGES | {"data": data, "checkpoint_every": 1})
+    status, out, err = call("evaluate", runs / "stacked", "--n", 40)
+    assert status == 0 and err == "" and "held out" not in out
+    assert re.search(r"\n40 samples\n.*\nmodes +\d+ +[\d.]+ +40  mnist classifier", out)
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])

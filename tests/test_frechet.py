@@ -440,6 +440,27 @@ def test_halves_are_disjoint():
     assert any(4 * floor == pytest.approx(sum(four), abs=1e-8) for four in combinations_with_replacement(possible, 4))
 
 
+def test_statistics_from_moments_and_sums():
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    whole, parts = FrechetStatistics(x), [FrechetStatistics(a) for a in np.array_split(x, 4)]
+    mean = whole.mean.copy()
+    again = FrechetStatistics.from_moments(50, mean, whole.covariance)
+    mean += 1  # the caller's own
+    for s in (again, sum(parts), sum([whole])):
+        assert s.n == 50
+        np.testing.assert_allclose(s.mean, x.mean(axis=0), atol=1e-14)
+        np.testing.assert_allclose(s.covariance, np.cov(x.T), atol=1e-14)
+    sum([whole]).update(x)
+    assert whole.n == 50
+    for arguments, message in [
+        ((1, mean, np.eye(3)), "n: expected an integer >= 2, got 1"),
+        ((5, mean[:2], np.eye(3)), r"mean: expected shape \(3,\), like covariance, got \(2,\)"),
+        ((5, mean, -np.eye(3)), "covariance: expected a symmetric matrix without negative"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            FrechetStatistics.from_moments(*arguments)
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 GOOD = {"real": np.eye(5)[:, :2], "fake": np.eye(4)[:, :2]}

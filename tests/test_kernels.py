@@ -429,4 +429,12 @@ def test_bad_arguments_are_named(metric, case):
 
 def test_how_mmd_prints():
     line = str(mmd([0.0, 1.0], [3.0, 3.0], permutations=0, biased=True))
-    assert line.startswith("mmd ") and line.endswith("n=2, n real 2, kernel rbf, bandwidth 2, biased, squared)")
+    assert line.startswith("mmd ") and line.endswith(
+        "n=2, n real 2, kernel rbf, bandwidth 2, biased, squared, permutations 0)"
+    )
+
+
+def test_a_wide_kernel_makes_no_ties():
+    """Where k is nearly 1 for all pairs, scores are small differences of large sums, and yet far apart."""
+    x, y = np.random.default_rng(0).standard_normal((2, 200, 2)) + np.array([0, 0.8])[:, None, None]
+    assert mmd(x, y, bandwidth=1e4, seed=1).p_value == mmd(x, y, bandwidth=1e3, seed=1).p_value == 1 / 201

@@ -197,7 +197,7 @@ def test_overflow_is_named(size):
             lambda: neighbours.inside_balls(x, np.ones(3), x),
             lambda: precision_recall(x, x, 1),
         ):
-            with pytest.raises(ValueError, match="points: their squared distances overflow; scale them down"):
+            with pytest.raises(ValueError, match="real and fake: their squared distances overflow; scale them down"):
                 task()
 
 

@@ -327,3 +327,27 @@ def test_results_are_put_where_the_arguments_are():
     there = checks.put(np.ones(3, np.float32), strict_xp.asarray(np.zeros(1, np.float32)))
     assert type(here) is np.ndarray and type(there) is type(strict_xp.asarray(np.zeros(1)))
     assert here.dtype == there.dtype == np.float64
+
+
+def test_a_callback_logs_every_number_of_a_result():
+    """`games.Metrics` logs the value and, of several numbers, each."""
+    from minigan.games import Bilinear, Metrics, Simultaneous, play
+    from minigan.optim import SGD
+
+    game = Bilinear(x=1.0, y=1.0)
+    solver = Simultaneous({name: SGD(p, lr=0.1) for name, p in game.players.items()})
+    columns = play(
+        game, solver, 2, [Metrics({"pr": lambda g: MANY, "kl": lambda g: BARE, "x": lambda g: 3}, 2)]
+    ).columns
+    logged = {name: column[1] for name, column in columns.items() if name.startswith("metric/")}
+    rows = {f"metric/pr/{name}": x for name, x, _, _ in MANY.rows()}
+    assert logged == {"metric/pr": MANY.value, **rows, "metric/kl": math.inf, "metric/x": 3}
+    for wrong in (None, "much", [1, 2]):
+        with pytest.raises(
+            TypeError, match=f"^metric/bad: expected a number, or a MetricResult, got {type(wrong).__name__}"
+        ):
+            play(game, solver, 1, [Metrics({"bad": lambda g, x=wrong: x}, 1)])
+
+
+def test_a_result_in_a_format():
+    assert f"{ONE:.2f}" == "0.12" and f"{ONE:g}" == "0.125" and f"{ONE}" == str(ONE)

@@ -79,7 +79,7 @@ def test_the_first_step_agrees_in_float32_too():
 
 
 MISTAKES = {
-    "another rate": lambda t: t.adam["G"].param_groups[0].update(lr=4.9e-4),
+    "another rate": lambda t: t.adam["G"].param_groups[0].update(lr=9.8e-4),
     "another beta1": lambda t: t.adam["D"].param_groups[0].update(betas=(0.6, 0.999)),
     "another eps": lambda t: t.adam["G"].param_groups[0].update(eps=1e-7),
     "another decay": lambda t: setattr(t.experiment.average, "weight", lambda n: 0.002),

@@ -60,7 +60,7 @@ def test_ndb_is_the_naive_loop(seed, n, m, k, alpha):
     fake = fake * 1.5 + 0.3
     bins = Bins(real, k, seed)
     one, other = naive_counts(real, bins.centres), naive_counts(fake, bins.centres)
-    found = ndb(real, fake, k, alpha, seed)
+    found = ndb(real, fake, k, alpha, seed=seed)
     assert bins.counts(real).tolist() == one and bins.counts(fake).tolist() == other
     assert found.different == naive_different(one, other, alpha) and found.value == len(found.different)
     assert found.real_shares == pytest.approx([c / n for c in one])
@@ -108,7 +108,7 @@ def test_a_perfect_sampler_has_alpha_k_different_bins():
     """With fixed bins: the mean of 40 draws, the stated floor and αK agree."""
     (ground,) = normal(99, 2000)
     bins, (runs, alpha) = Bins(ground, 20), (40, 0.1)
-    found = [ndb(*normal(seed, 1500, 800), bins, alpha, seed) for seed in range(runs)]
+    found = [ndb(*normal(seed, 1500, 800), bins, alpha, seed=seed) for seed in range(runs)]
     values, floors = np.array([f.value for f in found]), np.array([f.floor for f in found])
     error = 4 * math.hypot(values.std(ddof=1), floors.std(ddof=1)) / math.sqrt(runs)
     assert values.mean() == pytest.approx(floors.mean(), abs=error)
@@ -157,6 +157,9 @@ def test_few_samples_in_a_bin():
     assert caught[0].lineno == users_line.__code__.co_firstlineno + 1
     assert ndb(rng.random((199, 2)), rng.random((200, 2)), 10).floor is None
     assert ndb(rng.random((200, 2)), rng.random((200, 2)), 10).floor is not None
+    assert ndb(rng.random((200, 2)), rng.random((200, 2)), 10, floor=None).floor is None
+    with pytest.raises(ValueError, match='^floor: expected "halves" or None, got 0'):
+        ndb(rng.random((200, 2)), rng.random((200, 2)), 10, floor=0)
 
 
 def test_bins_of_the_same_data_have_the_same_floor():

@@ -93,6 +93,13 @@ def same_dimension(x, y, names=("x", "y")):
         )
 
 
+def two_samples(real, fake):
+    """`points` of both, of one dimension: float64 (n, d) and (m, d)."""
+    real, fake = points("real", real), points("fake", fake)
+    same_dimension(real, fake, ("real", "fake"))
+    return real, fake
+
+
 def put(array, like):
     """A host array as float64 on the device of ``like``."""
     return of(like).asarray(array, np.float64)

@@ -153,7 +153,7 @@ class Metrics(Callback):
     def _numbers(name, found):
         try:
             numbers = {name: float(found)}
-        except TypeError:
+        except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number, or a MetricResult, got {type(found).__name__}") from None
         rows = found.rows() if hasattr(found, "rows") else []
         return numbers | ({f"{name}/{row}": x for row, x, _, _ in rows} if len(rows) > 1 else {})

@@ -33,8 +33,8 @@ class Bins:
 
         samples, bins = points(name, samples), integer("bins", bins, 1)
         self.samples = samples
-        if len(samples) < bins or (different := len(np.unique(samples, axis=0))) < bins:
-            different = len(samples) if len(samples) < bins else different
+        different = len(np.unique(samples, axis=0))
+        if different < bins:
             raise ValueError(
                 f"{name}: expected at least bins={bins} different samples, got {different}; pass fewer bins"
             )
@@ -62,7 +62,7 @@ def _spread(samples, bins, rng):
     return samples[chosen]
 
 
-def ndb(real, fake, bins=100, alpha=0.05, seed=0):
+def ndb(real, fake, bins=100, alpha=0.05, floor="halves", seed=0):
     """Number of statistically different bins of ``real`` (n, …) and ``fake`` (m, …), images or features: k-means bins
     of the real ones whose share of the fake ones fails a two-proportion test (Richardson & Weiss 2018, § 3).
 
@@ -71,8 +71,9 @@ def ndb(real, fake, bins=100, alpha=0.05, seed=0):
 
     Returns a `MetricResult`: the floor is what two random halves of ``real`` score, with bins of their own; it is less
     than α · bins, as bins fit the samples that they were made of (None below 20 samples a bin, where they fit them too
-    well; below 10 it warns). For `Bins` of other samples it is the mean of simulated samples of n and m from the
-    proportions of both together, near α · bins. ``details``: ``different``, the numbers of the bins that are,
+    well; below 10 it warns). For `Bins` of other samples, of which none should be in ``real``, it is the mean of
+    simulated samples of n and m from the proportions of both together, near α · bins. None for ``floor`` None, which
+    saves the time. ``details``: ``different``, the numbers of the bins that are,
     ``real_shares`` and ``fake_shares``, tuples of K, and ``jensen_shannon``, ``quality``, ``coverage`` of these, in
     nats, as in `jensen_shannon`. Raises ``ValueError`` naming the argument; also where ``real`` has fewer different
     samples than bins.
@@ -94,9 +95,7 @@ def ndb(real, fake, bins=100, alpha=0.05, seed=0):
         "ndb",
         value=len(different),
         n=m,
-        floor=_of_halves(real, len(one), alpha, seed)
-        if np.array_equal(real, made.samples)
-        else _by_chance(one, other, alpha, seed),
+        floor=_floor(real, made, one, other, alpha, floor, seed),
         settings={"n_real": int(n), "bins": len(one), "alpha": float(alpha)},
         details={
             "different": tuple(different.tolist()),
@@ -117,6 +116,16 @@ def _different(one, other, alpha):
     share = (one + other) / (n + m)
     error = np.sqrt(share * (1 - share) * (1 / n + 1 / m))
     return abs(one / n - other / m) > -ndtri(alpha / 2) * error + 1e-15
+
+
+def _floor(real, made, one, other, alpha, floor, seed):
+    if floor is None:
+        return None
+    if floor != "halves":
+        raise ValueError(f'floor: expected "halves" or None, got {floor!r}')
+    if np.array_equal(real, made.samples):
+        return _of_halves(real, len(one), alpha, seed)
+    return _by_chance(one, other, alpha, seed)
 
 
 def _by_chance(one, other, alpha, seed):

@@ -35,7 +35,7 @@ def kl(p, q, seed=0):
     none. Raises ``ValueError`` naming the argument.
     """
     (p, n), (q, m) = _histograms("p", p, "q", q)
-    null = _null(p, n, q, m, seed, lambda a, b: _kl(a, b))
+    null = _null(p, n, q, m, seed, _kl)
     return MetricResult(
         "kl",
         value=_kl(p, q),

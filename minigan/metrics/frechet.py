@@ -51,7 +51,7 @@ class FrechetStatistics:
         n, mean, covariance = integer("n", n, 2), real_array("mean", mean), _covariance("covariance", covariance)
         if mean.shape != covariance.shape[:1]:
             raise ValueError(f"mean: expected shape {covariance.shape[:1]}, like covariance, got {mean.shape}")
-        return _made(int(n), mean, covariance * (n - 1))
+        return _made(n, mean.copy(), covariance * (n - 1))
 
     def update(self, features):
         """Add features (n, …), a block at a time. Returns itself."""
@@ -78,6 +78,9 @@ class FrechetStatistics:
             scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n)
             return _made(n, self.mean + apart * (other.n / n), scatter)
 
+    def __radd__(self, other):  # of sum(list of statistics), which begins with 0
+        return FrechetStatistics() + self if isinstance(other, int) and other == 0 else NotImplemented
+
     @property
     def covariance(self):
         """Σ (x − mean)(x − mean)ᵀ / (n − 1)."""
@@ -85,16 +88,13 @@ class FrechetStatistics:
             raise ValueError(f"a covariance needs at least 2 samples, got {self.n}")
         return self.scatter / (self.n - 1)
 
-    def __radd__(self, other):  # of sum(list of statistics), which begins with 0
-        return self if isinstance(other, int) and other == 0 else NotImplemented
-
     def __repr__(self):
         return f"FrechetStatistics(n={self.n}, features={len(self.mean) if self.n else 0})"
 
 
 def _made(n, mean, scatter):
     if not np.isfinite(scatter).all():
-        raise ValueError("features: their squares overflow; scale them down")
+        raise ValueError("features (real or fake): their squares overflow; scale them down")
     made = FrechetStatistics()
     made.n, made.mean, made.scatter = n, mean, scatter
     return made
@@ -112,7 +112,8 @@ def frechet_distance(real, fake, floor="halves", seed=0):
     `FrechetStatistics` (Dowson & Landau 1982; of Inception's features, the FID of Heusel et al. 2017, eq. 6).
 
     Conventions of pytorch-fid: float64, covariances with ddof 1, squared. The floor is what two random halves of
-    ``real`` score (on average over four divisions; one, with more than 512 features), scaled from their sizes to n and
+    ``real`` score (on average over four divisions, as one varies by a tenth; over one with more than 512 features, as
+    each then takes seconds), scaled from their sizes to n and
     m (it falls like 1/n); with ``floor`` an array of further real samples, what these score against ``real``, scaled
     likewise; of `FrechetStatistics`, the mean for Gaussians, to second order (2 % too low at n = 16 times the number of
     features). It is None for ``floor`` None, and where one of the samples is not larger than the number of features: it
@@ -189,27 +190,23 @@ def _floor(p, raw, floor, seed, m):
     """What a perfect sampler of m points would score against real ones: ``p``, and ``raw`` if they are an array."""
     if floor is None:
         return None
-    if isinstance(floor, str):
-        if raw is None and floor == "halves":
-            return _gaussian_floor(p, m) if min(p.n, m) > len(p.mean) else None
-        pairs = [pair_of_real(raw, floor, stream(seed, "splits", i).integers(2**31)) for i in range(_splits(p))]
-        if None in pairs or min(len(raw) // 2, m) <= len(p.mean):
-            return None
-        return np.mean([_scaled(*map(FrechetStatistics, pair), p.n, m) for pair in pairs])
-    else:
-        a, b = p, _statistics("floor", floor)
-        if len(a.mean) != len(b.mean):
-            raise ValueError(f"floor: expected {len(a.mean)} features, like real, got {len(b.mean)}")
-        return _scaled(a, b, p.n, m) if min(a.n, b.n, m) > len(a.mean) else None
+    d = len(p.mean)
+    if not isinstance(floor, str):
+        others = _statistics("floor", floor)
+        if len(others.mean) != d:
+            raise ValueError(f"floor: expected {d} features, like real, got {len(others.mean)}")
+        return _scaled(p, others, p.n, m) if min(p.n, others.n, m) > d else None
+    if raw is None and floor == "halves":
+        return _gaussian_floor(p, m) if min(p.n, m) > d else None
+    if floor == "halves" and min(p.n // 2, m) <= d:
+        return None
+    seeds = [stream(seed, "divisions", i).integers(2**31) for i in range(4 if d <= 512 else 1)]
+    return np.mean([_scaled(*map(FrechetStatistics, pair_of_real(raw, floor, s)), p.n, m) for s in seeds])
 
 
 def _scaled(a, b, n, m):
     """The distance of two real samples, at n and m."""
     return sum(_parts(a.mean, a.covariance, b.mean, b.covariance)) * (1 / n + 1 / m) / (1 / a.n + 1 / b.n)
-
-
-def _splits(p):
-    return 4 if len(p.mean) <= 512 else 1  # one varies by a tenth and more; with Inception's 2048, each takes seconds
 
 
 def _gaussian_floor(p, m):

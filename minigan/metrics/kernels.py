@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from ..backend.checks import integer, points, positive, same_dimension
+from ..backend.checks import integer, positive, two_samples
 from ..backend.random import stream
 from .neighbours import BLOCK, blocks, pair_distances
 from .result import MetricResult
@@ -36,12 +36,13 @@ def kernel_distance(real, fake, subsets=100, subset_size=1000, seed=0):
     where all subsets are the same; the floor is 0, the expectation for equal distributions, and values below it are no
     mistake. Raises ``ValueError`` naming the argument: also where a set has fewer than ``subset_size`` points.
     """
-    real, fake = _two(real, fake)
+    real, fake = two_samples(real, fake)
     size, subsets = integer("subset_size", subset_size, 2), integer("subsets", subsets, 1)
     for name, x in (("real", real), ("fake", fake)):
         if len(x) < size:
-            some = max(2, min(len(real), len(fake)) // 2)
-            raise ValueError(f"{name}: {len(x)} points are fewer than subset_size={size}; pass {some}, say")
+            some = min(len(real), len(fake)) // 2
+            way_out = f"pass {some}, say" if some > 1 else "it takes at least 2 of each"
+            raise ValueError(f"{name}: {len(x)} points are fewer than subset_size={size}; {way_out}")
     values = np.empty(subsets)
     for i in range(subsets):
         rng = stream(seed, "subsets", i)
@@ -74,7 +75,7 @@ def mmd(real, fake, kernel="rbf", bandwidth="median", biased=False, permutations
 
     Raises ``ValueError`` naming the argument; also if the median distance is 0.
     """
-    real, fake = _two(real, fake)
+    real, fake = two_samples(real, fake)
     n, m, permutations = len(real), len(fake), integer("permutations", permutations, 0)
     if min(n, m) < 2:
         raise ValueError(f"real and fake: expected at least 2 points of each, got {n} and {m}")
@@ -93,7 +94,7 @@ def mmd(real, fake, kernel="rbf", bandwidth="median", biased=False, permutations
         total, with_first, diagonal = _sums(both, first, kernel, bandwidth)
         scores = _statistic(first, total, with_first, diagonal, n, m, biased)
     _finite(scores)
-    ties = 1e-12 * np.abs(total).sum() / (n + m)  # what rounding makes of equal scores
+    ties = 1e-12 * np.abs(total).sum() / (n + m) ** 2  # what rounding makes of equal scores
     # What the pairs within one sample exceed those between samples by, on average over all divisions.
     excess = (diagonal.mean() - (total.sum() - diagonal.sum()) / ((n + m) * (n + m - 1))) * (1 / n + 1 / m)
     return MetricResult(
@@ -102,7 +103,7 @@ def mmd(real, fake, kernel="rbf", bandwidth="median", biased=False, permutations
         n=m,
         spread=_standard_error(total, with_first[:, 0], diagonal, n, m),
         floor=excess if biased else 0.0,
-        settings={**settings, "biased": bool(biased), "squared": True},
+        settings={**settings, "biased": bool(biased), "squared": True, "permutations": permutations},
         details={
             "p_value": float((scores >= scores[0] - ties).mean()) if permutations else None,
             "null_std": float(scores[1:].std()) if permutations else None,
@@ -117,12 +118,6 @@ def _cubic_mmd(x, y):
         xx, yy, xy = (sum(k.sum() for _, k in _cubic_blocks(a, b)) for a, b in ((x, x), (y, y), (x, y)))
         own = _cubic_diagonal(x).sum() + _cubic_diagonal(y).sum()
         return (xx + yy - own) / (size * (size - 1)) - 2 * xy / size**2
-
-
-def _two(real, fake):
-    real, fake = points("real", real), points("fake", fake)
-    same_dimension(real, fake, ("real", "fake"))
-    return real, fake
 
 
 def _finite(values):
@@ -140,7 +135,7 @@ def _cubic(x, y):
 
 
 def _bandwidth(bandwidth, real, fake, seed):
-    if bandwidth != "median":
+    if not (isinstance(bandwidth, str) and bandwidth == "median"):
         return positive("bandwidth", bandwidth)
     rng = stream(seed, "bandwidth")
     some = np.concatenate([x[np.sort(rng.permutation(len(x))[:MOST_PAIRS])] for x in (real, fake)])

@@ -23,7 +23,7 @@ no such formula (they depend on the dimension); two halves of the data tell.
 import math
 import warnings
 
-from ..backend.checks import integer, points, same_dimension
+from ..backend.checks import integer, two_samples
 from .neighbours import inside_balls, kth_squared_distance
 from .result import MetricResult, pair_of_real
 
@@ -48,7 +48,7 @@ def precision_recall(real, fake, nearest_k=5, floor="halves", seed=0):
     than k times: their balls have no radius and contain, strictly, nothing (so a generator of one image has recall 0);
     raises if all of ``real`` are such.
     """
-    real, fake, k = _two("real", real, "fake", fake, nearest_k)
+    real, fake, k = _two(real, fake, nearest_k)
     radii = _radii("real", real, k)
     precision, recall = _precision_recall(real, radii, fake, _radii("fake", fake, k))
     pair, perfect = pair_of_real(real, floor, seed), {}
@@ -87,7 +87,7 @@ def density_coverage(real, fake, nearest_k=5):
 
     Raises and warns as `precision_recall`, but m may be 1.
     """
-    real, fake, k = _two("real", real, "fake", fake, nearest_k, least=1)
+    real, fake, k = _two(real, fake, nearest_k, least=1)
     n, m = len(real), len(fake)
     per_ball, per_point = inside_balls(real, _radii("real", real, k), fake)
     density, coverage = float(per_point.mean()) / k, float((per_ball > 0).mean())
@@ -118,13 +118,12 @@ def _precision_recall(real, real_radii, fake, fake_radii):
     return float((in_real_balls > 0).mean()), float((in_fake_balls > 0).mean())
 
 
-def _two(name, x, other, y, k, least=None):
-    x, y, k = points(name, x), points(other, y), integer("nearest_k", k, 1)
-    same_dimension(x, y, (name, other))
-    for who, z, needed in ((name, x, k + 1), (other, y, least or k + 1)):
-        if len(z) < needed:
-            raise ValueError(f"{who}: expected at least {needed} points for nearest_k={k}, got {len(z)}")
-    return x, y, k
+def _two(real, fake, k, least=None):
+    (real, fake), k = two_samples(real, fake), integer("nearest_k", k, 1)
+    for name, x, needed in (("real", real, k + 1), ("fake", fake, least or k + 1)):
+        if len(x) < needed:
+            raise ValueError(f"{name}: expected at least {needed} points for nearest_k={k}, got {len(x)}")
+    return real, fake, k
 
 
 def _radii(name, x, k):

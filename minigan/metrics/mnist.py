@@ -109,8 +109,13 @@ def mnist_features(images, batch=100):
     Raises ``ValueError`` for another shape, NaN or infinity, pixels more than 0.001 outside [−1, 1], and for images
     without any pixel below 0: digits are mostly background, so these are numbers from 0 to 1.
     """
-    _check("images", images, channels=1)
-    return _look(images, integer("batch", batch, 1))
+    return features("images", images, integer("batch", batch, 1))
+
+
+def features(name, images, batch=100):
+    """`mnist_features` of the argument ``name``."""
+    _check(name, images, channels=1)
+    return _look(images, batch)
 
 
 def _check(name, images, channels):
@@ -150,8 +155,8 @@ def mnist_frechet_distance(real, fake, floor="halves", seed=0):
     """The Fréchet distance between ``real`` and ``fake`` images (n, 28, 28, 1), seen by `mnist_classifier`.
 
     It is `frechet_distance` of their `mnist_features`; ``floor`` ("halves", an array of further real images, or None)
-    and ``seed`` are as there. Returns its `MetricResult`, whose settings also name the ``classifier`` by the first 8
-    digits of its file's SHA-256.
+    and ``seed`` are as there. Returns its `MetricResult`, whose settings also name the ``mnist_classifier``, by the
+    first 8 digits of its file's SHA-256.
 
     A distance is in units of the features. So this one can be compared with its floor, and with others through the same
     classifier and of as many images, but not with FID: that is the name of the distance through Inception-v3 (Heusel et
@@ -160,12 +165,9 @@ def mnist_frechet_distance(real, fake, floor="halves", seed=0):
 
     Raises ``ValueError`` naming the argument, as `mnist_features` and `frechet_distance` do.
     """
-    _check("real", real, channels=1)
-    _check("fake", fake, channels=1)
     if floor is not None and not isinstance(floor, str):
-        _check("floor", floor, channels=1)
-        floor = _look(floor).features
-    result = frechet_distance(_look(real).features, _look(fake).features, floor, seed)
+        floor = features("floor", floor).features
+    result = frechet_distance(features("real", real).features, features("fake", fake).features, floor, seed)
     return through_classifier(result, "mnist_frechet_distance")
 
 

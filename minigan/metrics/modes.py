@@ -27,9 +27,8 @@ import math
 import numpy as np
 
 from ..backend.checks import points, positive, same_dimension
+from .neighbours import BLOCK
 from .result import MetricResult
-
-BLOCK = 2**22  # bytes of distances at a time; 2**20 … 2**24 were measured to take the same time
 
 
 def mode_coverage(samples, centres, std, threshold=3.0, only_high_quality=False):

@@ -66,7 +66,7 @@ def blocks(x, y):
         x_squared, y_squared = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
         largest = 4 * (x_squared.max() + y_squared.max())
     if not np.isfinite(largest):
-        raise ValueError("points: their squared distances overflow; scale them down")
+        raise ValueError("real and fake: their squared distances overflow; scale them down")
     share = 2 * (x.shape[1] + 4) * np.finfo(float).eps
     size = max(1, BLOCK // (8 * len(y)))
     for first in range(0, len(x), size):

@@ -16,7 +16,7 @@ import warnings
 
 import numpy as np
 
-from ..backend.checks import points, positive, same_dimension
+from ..backend.checks import points, positive, same_dimension, two_samples
 from ..backend.random import stream
 from .neighbours import BLOCK
 from .result import MetricResult, pair_of_real
@@ -41,8 +41,7 @@ def parzen_log_likelihood(real, fake, sigma=SIGMAS, validation=None, floor=None,
     ``real`` for the other ("halves"). Scores above it are no praise. Warns if the best of three and more σ is at the
     end of the range. Raises ``ValueError`` naming the argument.
     """
-    real, fake = points("real", real), points("fake", fake)
-    same_dimension(real, fake, ("real", "fake"))
+    real, fake = two_samples(real, fake)
     sigmas = np.array([positive("sigma", s) for s in np.atleast_1d(np.asarray(sigma, dtype=object)).ravel()])
     if not len(sigmas):
         raise ValueError("sigma: expected at least one width")

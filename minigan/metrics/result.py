@@ -24,7 +24,8 @@ class MetricResult:
     value     the number
     n         the number of samples it comes from (of the generator, where there are two kinds); None: not from samples
     spread    its standard error or standard deviation (the metric says which), or None
-    floor     what a perfect sampler would score with as many samples, or None if that is not known
+    floor     what a perfect sampler would score with as many samples, or None if that is not known; in print, of one
+              number "floor", of several "perfect"
     settings  the conventions used: {"threshold": "3σ", "biased": False, …}
     details   further numbers by name, attributes of the result as well: ``precision_recall(x, y).recall``. Those that
               a perfect sampler's scores are known of have these under "perfect": {"recall": 0.8, …}

@@ -37,7 +37,7 @@ def inception_score(logits, splits=10, real_logits=None):
         "inception_score",
         value=values.mean(),
         n=len(logits),
-        spread=values.std(),
+        spread=values.std() if splits > 1 else None,
         floor=floor,
         settings={"classes": logits.shape[1], "splits": splits},
     )

@@ -3,7 +3,7 @@
 import math
 
 from .. import transport
-from ..backend.checks import points, same_dimension
+from ..backend.checks import two_samples
 from .result import MetricResult, pair_of_real
 
 
@@ -17,8 +17,7 @@ def sliced_wasserstein(real, fake, p=2, n_projections=200, floor="halves", seed=
     samples, ``floor``, score against ``real``; scaled from their sizes to n and m with the rate √(1/n + 1/m), that of
     densities without gaps. None: none. Raises ``ValueError`` naming the argument.
     """
-    x, y = points("real", real), points("fake", fake)
-    same_dimension(x, y, ("real", "fake"))
+    x, y = two_samples(real, fake)
     pair, perfect = pair_of_real(x, floor, seed), None
     if pair is not None:
         a, b = map(len, pair)
@@ -29,5 +28,5 @@ def sliced_wasserstein(real, fake, p=2, n_projections=200, floor="halves", seed=
         value=transport.sliced_wasserstein(x, y, p, n_projections, seed),
         n=len(y),
         floor=perfect,
-        settings={"n_real": len(x), "p": float(p), "projections": n_projections},
+        settings={"n_real": len(x), "p": float(p), "projections": int(n_projections)},
     )

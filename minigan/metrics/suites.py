@@ -1,9 +1,11 @@
 """Which metrics to take of what: the usual ones of points, and of digits, for `table`."""
 
+import reprlib
+
 from .frechet import frechet_distance
 from .kernels import kernel_distance, mmd
 from .manifolds import density_coverage, precision_recall
-from .mnist import mnist_features, through_classifier
+from .mnist import features, through_classifier
 from .modes import mode_coverage
 from .score import inception_score
 from .sliced import sliced_wasserstein
@@ -21,7 +23,7 @@ def point_metrics(real, fake, modes=None, seed=0, floor="halves"):
     ``ValueError`` as these do.
     """
     if modes is not None and (not isinstance(modes, tuple | list) or len(modes) != 2):
-        raise ValueError(f"modes: expected (centres, std), got {type(modes).__name__} of {len(modes)}")
+        raise ValueError(f"modes: expected (centres, std), got {reprlib.repr(modes)}")
     results = [] if modes is None else [mode_coverage(fake, *modes)]
     results += [sliced_wasserstein(real, fake, floor=floor, seed=seed), mmd(real, fake, seed=seed)]
     return results + _manifolds(real, fake, seed, floor)
@@ -36,14 +38,15 @@ def mnist_metrics(real, fake, seed=0, floor="halves"):
     and `density_coverage`. floor: "halves" of ``real``, or further real images, better if there are any. Raises
     ``ValueError`` and warns as these do.
     """
-    x, y = mnist_features(real), mnist_features(fake)
-    floor, few = floor if isinstance(floor, str) else mnist_features(floor).features, min(len(real), len(fake))
-    distance = through_classifier(frechet_distance(x.features, y.features, floor, seed), "mnist_frechet_distance")
+    x, y = features("real", real), features("fake", fake)
+    further = floor if floor is None or isinstance(floor, str) else features("floor", floor).features
+    few = min(len(real), len(fake))
+    distance = through_classifier(frechet_distance(x.features, y.features, further, seed), "mnist_frechet_distance")
     results = []
     if few >= MANY:
         results.append(kernel_distance(x.features, y.features, subset_size=min(1000, few // 2), seed=seed))
         results.append(inception_score(y.logits, real_logits=x.logits if len(real) >= len(fake) else None))
-    results += _manifolds(x.features, y.features, seed, floor) + [c2st(x.features, y.features, seed=seed)]
+    results += _manifolds(x.features, y.features, seed, further) + [c2st(x.features, y.features, seed=seed)]
     return [distance, *map(through_classifier, results)]
 
 

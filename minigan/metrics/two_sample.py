@@ -17,7 +17,7 @@ from .. import nn, optim
 from ..autodiff.modes import enable_grad, no_grad
 from ..autodiff.tensor import Tensor
 from ..backend import training
-from ..backend.checks import integer, points, same_dimension
+from ..backend.checks import integer, two_samples
 from ..backend.random import stream
 from ..nn.init import he, initialize, undisturbed
 from ..ops import mean, softplus
@@ -50,8 +50,7 @@ def c2st(real, fake, classifier="network", seed=0, hidden=20, epochs=100, neares
     """
     from scipy.special import bdtrc, ndtr
 
-    x, y = points("real", real), points("fake", fake)
-    same_dimension(x, y, ("real", "fake"))
+    x, y = two_samples(real, fake)
     each = min(len(x), len(y))
     if each < 2:
         raise ValueError(f"real and fake: expected at least 2 samples of each, got {len(x)} and {len(y)}")
