@@ -324,10 +324,10 @@ class Experiment:
         fake, real, others = self.sample(n, name="evaluate"), samples[order[:n]], samples[order[n : 2 * n]]
         floor = others if len(others) == n else "halves"
         if not self.dataset.images:
-            return metrics.point_metrics(real, fake, self.dataset.modes, seed, floor)
+            return metrics.point_metrics(real, fake, self.dataset.modes, floor, seed)
         if real.shape[-1] == 3:
             return [metrics.stacked_mnist_coverage(fake)]
-        return metrics.mnist_metrics(real, fake, seed, floor)
+        return metrics.mnist_metrics(real, fake, floor, seed)
 
     def train(self, run, steps=None, start=0, callbacks=(), pictures=10):
         """Play from round ``start`` up to ``steps`` (default: the configuration's), keeping everything in ``run``; at

@@ -73,10 +73,9 @@ def ndb(real, fake, bins=100, alpha=0.05, floor="halves", seed=0):
     than α · bins, as bins fit the samples that they were made of (None below 20 samples a bin, where they fit them too
     well; below 10 it warns). For `Bins` of other samples, of which none should be in ``real``, it is the mean of
     simulated samples of n and m from the proportions of both together, near α · bins. None for ``floor`` None, which
-    saves the time. ``details``: ``different``, the numbers of the bins that are,
-    ``real_shares`` and ``fake_shares``, tuples of K, and ``jensen_shannon``, ``quality``, ``coverage`` of these, in
-    nats, as in `jensen_shannon`. Raises ``ValueError`` naming the argument; also where ``real`` has fewer different
-    samples than bins.
+    saves the time. ``details``: ``different``, the numbers of the bins that are, ``real_shares`` and ``fake_shares``,
+    tuples of K, and ``jensen_shannon``, ``quality``, ``coverage`` of these, in nats, as in `jensen_shannon`. Raises
+    ``ValueError`` naming the argument; also where ``real`` has fewer different samples than bins.
     """
     if np.ndim(alpha) or not isinstance(alpha, float | int) or not 0 < alpha < 1:
         raise ValueError(f"alpha: expected a number in (0, 1), got {alpha!r}")

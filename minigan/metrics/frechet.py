@@ -7,8 +7,8 @@ is the squared 2-Wasserstein distance of N(μ₁, Σ₁) and N(μ₂, Σ₂). On
 
 The last trace. With factors Σᵢ = LᵢLᵢᵀ from symmetric eigendecompositions, Σ₁^½ Σ₂ Σ₁^½ has the eigenvalues of
 (L₁ᵀL₂)(L₁ᵀL₂)ᵀ, so the trace of its root is the sum of the singular values of L₁ᵀL₂. Nothing here can be complex, and
-singular values keep the digits of which the root of a small eigenvalue loses half. (The square root of the
-product Σ₁Σ₂, which others take, is complex or not a number as soon as that product is singular.)
+singular values keep the digits of which the root of a small eigenvalue loses half. (The square root of the product
+Σ₁Σ₂, which others take, is complex or not a number as soon as that product is singular.)
 
 The floor. Two samples of one distribution do not score 0: to second order in the sampling errors, for Gaussians with
 eigenvalues λ of Σ,
@@ -113,11 +113,10 @@ def frechet_distance(real, fake, floor="halves", seed=0):
 
     Conventions of pytorch-fid: float64, covariances with ddof 1, squared. The floor is what two random halves of
     ``real`` score (on average over four divisions, as one varies by a tenth; over one with more than 512 features, as
-    each then takes seconds), scaled from their sizes to n and
-    m (it falls like 1/n); with ``floor`` an array of further real samples, what these score against ``real``, scaled
-    likewise; of `FrechetStatistics`, the mean for Gaussians, to second order (2 % too low at n = 16 times the number of
-    features). It is None for ``floor`` None, and where one of the samples is not larger than the number of features: it
-    does not fall like 1/n there. Computed on the host.
+    each then takes seconds), scaled from their sizes to n and m (it falls like 1/n); with ``floor`` an array of further
+    real samples, what these score against ``real``, scaled likewise; of `FrechetStatistics`, the mean for Gaussians, to
+    second order (2 % too low at n = 16 times the number of features). It is None for ``floor`` None, and where one of
+    the samples is not larger than the number of features: it does not fall like 1/n there. Computed on the host.
 
     Returns a `MetricResult` without a spread; its ``details`` are mean and covariance, the two parts of the value.
     Warns if n or m is not larger than the number of features: the covariance then has no full rank, and the distance

@@ -14,7 +14,7 @@ from .two_sample import c2st
 MANY = 100  # points: with fewer, a share of them says little
 
 
-def point_metrics(real, fake, modes=None, seed=0, floor="halves"):
+def point_metrics(real, fake, modes=None, floor="halves", seed=0):
     """Of points ``real`` (n, d) and ``fake`` (m, d), few numbers each: a list of `MetricResult`.
 
     modes: (centres, std) of the mixture that the data are, if they are one, for `mode_coverage`. Always
@@ -29,7 +29,7 @@ def point_metrics(real, fake, modes=None, seed=0, floor="halves"):
     return results + _manifolds(real, fake, seed, floor)
 
 
-def mnist_metrics(real, fake, seed=0, floor="halves"):
+def mnist_metrics(real, fake, floor="halves", seed=0):
     """Of images of digits ``real`` and ``fake``, (n, 28, 28, 1) in [−1, 1] each: a list of `MetricResult`.
 
     Through the features of `mnist_classifier`: `mnist_frechet_distance` and `c2st`; with 100 images and more of either
