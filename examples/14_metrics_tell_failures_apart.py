@@ -84,14 +84,14 @@ def draw(path, samples, scores, found):
         for axis in (left, right):
             axis.set(xticks=[], yticks=[])
     axes[0, 1].tick_params(length=0, labeltop=True, labelbottom=False)
-    axes[0, 1].set_xticks(range(len(scores[name])), [f"{m} {'↑' if m in BETTER_UP else '↓'}" for m in scores[name]])
+    axes[0, 1].set_xticks(range(len(scores[name])), [f"{m}\n{'↑' if m in BETTER_UP else '↓'}" for m in scores[name]])
     text = "red: worse than a perfect generator    blue: better    white: cannot tell    "
     made.supxlabel(text + f"({len(images):,} digits on either side, inception score, NDB of 50 bins)", fontsize=10)
     save(made, path)
 
 
 def main():
-    args = options(__doc__, steps=6, quick=3).parse_args()
+    args = options(__doc__, steps=8, quick=3).parse_args()
     steps, n, data = max(2, chosen_steps(args)), 500 if args.quick else 4000, mnist()
     run = Run.create({"example": "14_metrics_tell_failures_apart", "steps": steps, "n": n, "seed": args.seed}, args.out)
     seen, perfect = metrics.mnist_features(data.images), []

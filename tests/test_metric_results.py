@@ -138,6 +138,14 @@ fid              -123457           nan              5"""
     assert table(iter([ONE, BARE, MANY, more])) == expected
 
 
+def test_what_results_have_in_common_stands_below():
+    one = MetricResult("a", 1.0, 5, settings={"seen_by": "net", "k": 3, "n_real": 7}, details={"p_value": 0.25})
+    other = MetricResult("b", 2.0, 5, settings={"seen_by": "net", "k": 4, "n_real": 7}, details={"p_value": 1e-30})
+    head, a, b, below = table([one, other]).splitlines()
+    assert a.endswith("5  p = 0.25, k 3") and b.endswith("5  p < 1e-9, k 4") and below == "all: seen by net"
+    assert table(one) == table([one]) and table(one).splitlines()[1].endswith("5  p = 0.25, seen by net, k 3")
+
+
 def test_the_columns_of_a_table_begin_one_below_the_other():
     lines = table([ONE, MANY, MetricResult("a_very_long_name_indeed", 1.0, 10**9, 12345678.0, 1e-12)]).splitlines()
     starts = [lines[0].index(head) for head in ("value", "perfect sampler", "n")]

@@ -89,13 +89,16 @@ class MetricResult:
 def table(results):
     """The numbers of several results (or of one), one in a line, beside what a perfect sampler scores: a str.
 
-    At the end of a result's first line stand its p-value, if it has one, and its conventions.
+    At the end of a result's first line stand its p-value, if it has one, and its conventions; what several results have
+    in common stands once, below.
     """
+    results = [results] if isinstance(results, MetricResult) else list(results)
+    common = set.intersection(*({*r.settings} for r in results)) if len(results) > 1 else set()
+    common = {key for key in common if all(r.settings[key] == results[0].settings[key] for r in results)}
     lines = [("", "value", "", "perfect sampler", "n", "")]
-    for result in [results] if isinstance(results, MetricResult) else results:
-        notes = [f"p = {short(p)}"] if (p := result.details.get("p_value")) is not None else []
-        notes += [_phrase(key, x) for key, x in result.settings.items() if key != "n_real"]
-        for i, (name, value, spread, floor) in enumerate(result.rows()):
+    for result in results:
+        notes = _notes(result, common | {"n_real"})
+        for name, value, spread, floor in result.rows():
             lines.append(
                 (
                     name.replace("_", " "),
@@ -103,11 +106,20 @@ def table(results):
                     "" if spread is None else f"± {short(spread)}",
                     "" if floor is None else short(floor),
                     "" if result.n is None else str(result.n),
-                    "" if i else ", ".join(notes),
+                    notes,
                 )
             )
+            notes = ""
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
-    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths)).rstrip() for line in lines)
+    below = [f"all: {_phrase(key, results[0].settings[key])}" for key in sorted(common - {"n_real"})]
+    return "\n".join(["  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths)).rstrip() for line in lines] + below)
+
+
+def _notes(result, hidden):
+    """A result's p-value and settings in words."""
+    p = result.details.get("p_value")
+    words = [] if p is None else [f"p = {short(p)}" if p >= 1e-9 else "p < 1e-9"]
+    return ", ".join(words + [_phrase(key, x) for key, x in result.settings.items() if key not in hidden])
 
 
 def pair_of_real(real, floor, seed):
