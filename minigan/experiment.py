@@ -134,7 +134,8 @@ def _dcgan(
     kernel_size=4,
 ):
     """channels: of the layer next to the image, in G and (unless ``d_channels``) in D; batch_norm: in D; depth and
-    kernel_size: of both, but an auto-encoder keeps its own."""
+    kernel_size: of both, but an auto-encoder keeps its own.
+    """
     shape, seed, d_channels = dataset.samples.shape[1:], config["seed"], d_channels or channels
     if shape not in ((28, 28, 1), (28, 28, 3)):
         raise ValueError(f"networks: dcgan is for images (28, 28, 1 or 3), the data are {shape}")
@@ -320,13 +321,14 @@ class Experiment:
         samples, seed = self.dataset.samples, self.config["seed"]
         n = (10_000 if self.dataset.images else 2500) if n is None else integer("n", n, 2)
         n = min(n, len(samples))
+        fake = self.sample(n, name="evaluate")
+        if self.dataset.images and samples.shape[-1] == 3:
+            return [metrics.stacked_mnist_coverage(fake)]
         order = stream(seed, "measure").permutation(len(samples))  # a file's neighbours may be alike
-        fake, real, others = self.sample(n, name="evaluate"), samples[order[:n]], samples[order[n : 2 * n]]
+        real, others = samples[order[:n]], samples[order[n : 2 * n]]
         floor = others if len(others) == n else "halves"
         if not self.dataset.images:
             return metrics.point_metrics(real, fake, self.dataset.modes, floor, seed)
-        if real.shape[-1] == 3:
-            return [metrics.stacked_mnist_coverage(fake)]
         return metrics.mnist_metrics(real, fake, floor, seed)
 
     def train(self, run, steps=None, start=0, callbacks=(), pictures=10):

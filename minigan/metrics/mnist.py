@@ -146,8 +146,8 @@ def _look(images, batch=100):
     with no_grad(), net.evaluating(), in_charge():
         for first in range(0, n, batch):
             rows = slice(first, first + batch)
-            features = net.features(m.asarray(images[rows], dtype=np.float32))
-            found.features[rows], found.logits[rows] = features.numpy(), net.logits(features).numpy()
+            seen = net.features(m.asarray(images[rows], dtype=np.float32))
+            found.features[rows], found.logits[rows] = seen.numpy(), net.logits(seen).numpy()
     return found
 
 
@@ -172,8 +172,7 @@ def mnist_frechet_distance(real, fake, floor="halves", seed=0):
 
 
 def through_classifier(result, name=None):
-    """A result that comes from `mnist_features`, with the classifier in its settings, perhaps with a name of its
-    own."""
+    """A result that comes from `mnist_features`, with the classifier in its settings, perhaps with another name."""
     return replace(result, name=name or result.name, settings=result.settings | {"mnist_classifier": SHA256[:8]})
 
 
