@@ -175,8 +175,9 @@ def test_memory_does_not_grow_with_the_number_of_images():
         return used
 
     mnist_features(TEST.images[:20])
-    few, many = peak(40), peak(640)
-    assert many - few < 1.1 * 600 * (64 + 10) * 4 + 20_000  # the outputs; the images alone are 25 times as much
+    few, many = peak(40), peak(2000)
+    # The outputs, and what threads that happen to work at the same time need. All activations at once are 110 MB.
+    assert many - few < 1960 * (64 + 10) * 4 + 4e6
 
 
 def changed(value):
