@@ -11,7 +11,7 @@ while the digits improve. The table at the end compares 10,000 of them with the 
 (`minigan.metrics`): a small Fréchet distance, precision (are they digits?) and recall (are all kinds of digits there?)
 near those of a perfect sampler.
 
-    python examples/10_mnist_dcgan.py            about a minute and a half on 2 cores
+    python examples/10_mnist_dcgan.py            about a minute and three quarters on 2 cores
     python -m minigan resume runs/...            goes on after Ctrl-C or a kill, bit for bit
     python -m minigan sample runs/... --n 100    new digits
 """

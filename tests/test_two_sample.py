@@ -485,3 +485,28 @@ def test_no_neighbours_are_refused(k):
     x = np.random.default_rng(0).random((20, 2))
     with pytest.raises(ValueError, match="^nearest_k: expected an integer >= 1"):
         c2st(x, x, "knn", nearest_k=k)
+
+
+def test_measuring_while_a_game_is_played_changes_nothing():
+    """A classifier trained in a callback takes no random numbers, no threads and no memory from the game around it."""
+    from minigan.experiment import Experiment
+    from minigan.games import Metrics, play
+    from minigan.metrics import mnist_features
+
+    def played(callbacks):
+        made = Experiment(
+            {"data": {"name": "ring", "n": 400}, "networks": {"name": "mlp", "width": 8}, "latent_dim": 2}
+        )
+        columns = play(made.game, made.solver, 6, callbacks(made)).columns
+        return columns, [p.numpy() for p in made.game.G.parameters() + made.game.D.parameters()]
+
+    def measuring(made):
+        data, z = made.dataset.samples[:100], made.game.latent(100)
+        digit = np.where(np.arange(784).reshape(1, 28, 28, 1) % 3, -1, 1).astype(np.float32)
+        functions = {"c2st": lambda g: c2st(data, g.sample(z), epochs=2)}
+        return [Metrics(functions | {"seen": lambda g: mnist_features(digit).features.sum()}, every=2)]
+
+    (with_metrics, weights), (without, same) = played(measuring), played(lambda made: [])
+    assert np.isfinite(with_metrics["metric/c2st"][1::2]).all() and "metric/c2st" not in without
+    for a, b in zip(weights, same):
+        assert np.array_equal(a, b)

@@ -12,7 +12,7 @@ reaches exactly to its k-th neighbour does not contain it, on every machine.)
 
 import numpy as np
 
-BLOCK = 2**22  # bytes of distances at a time; 2**20 … 2**24 take the same time
+BLOCK = 2**23  # bytes of distances at a time: of 2**22 … 2**24 the quickest, with 64 and with 2,048 features
 
 
 def squared_distances(x, y):
