@@ -43,6 +43,19 @@ class GradientError(MiniganError, AssertionError):
     """A gradient that differs from the numerical derivative, or a VJP that returns the wrong thing."""
 
 
+class AnomalyError(MiniganError, ArithmeticError):
+    """The first number that is not finite, inside `inspect.anomaly`.
+
+    born: made here from finite numbers, or inherited? op, scope: the Primitive's name and the layer (``""``: none).
+    order: 0 in the forward pass, n in an n-th derivative. operand: the argument that is to blame, or whose gradient it
+    is, if there is one. site: the user's call, for `show_site`.
+    """
+
+    def __init__(self, text, *, born, op, scope, order, operand, site):
+        super().__init__(text)
+        self.born, self.op, self.scope, self.order, self.operand, self.site = born, op, scope, order, operand, site
+
+
 def call_site(depth=1):
     """(code, offset) of the nearest frame outside this package, or of the outermost one."""
     frame = sys._getframe(depth)
@@ -56,13 +69,25 @@ def call_site(depth=1):
         frame = frame.f_back
 
 
+def _positions(site):
+    """(first line, last line, first column, last column) of a call site; None for what is not known."""
+    code, offset = site
+    positions = list(code.co_positions())
+    return positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+
+
+def place(site):
+    """(file, line number) of a call site."""
+    code = site[0]
+    return code.co_filename, _positions(site)[0] or code.co_firstlineno
+
+
 def show_site(site):
     """The lines that show a call site: file, line, function, the source line and a caret under the call."""
     import linecache
 
-    code, offset = site
-    positions = list(code.co_positions())
-    line, end_line, start, end = positions[offset // 2] if 0 <= offset // 2 < len(positions) else (None,) * 4
+    code = site[0]
+    line, end_line, start, end = _positions(site)
     head = f"  {code.co_filename}:{line or code.co_firstlineno}, in {code.co_name}"
     text = linecache.getline(code.co_filename, line).rstrip("\n") if line else ""
     if not text:

@@ -27,6 +27,7 @@ def where_is(path):
 # know each other: who needs two of them stands below both. Imports inside functions count as well.
 
 LAYERS = [
+    ["display"],
     ["backend"],
     ["errors"],
     ["autodiff"],
@@ -41,7 +42,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
-# Arrays in, numbers out: these know the array library and each other, but no Tensors and nothing built on them …
+# Arrays in, numbers out: these know the array library, each other and tables, but no Tensors and nothing on top …
 PLAIN_ARRAYS = {"transport", "metrics"}
 # … except what compares a trained critic with the exact distance, and two metrics that are made with networks.
 KNOWS_TENSORS = {
@@ -91,7 +92,7 @@ def forbidden(own, other, file=""):
         return f"{other} is not for the package to use"
     if own == other:
         return None
-    if own in PLAIN_ARRAYS and other not in PLAIN_ARRAYS | {"backend"} and file not in KNOWS_TENSORS:
+    if own in PLAIN_ARRAYS and other not in PLAIN_ARRAYS | {"backend", "display"} and file not in KNOWS_TENSORS:
         return f"{own} takes plain arrays: it may not import {other}"
     if RANK[other] == RANK[own]:
         return f"{own} and {other} stand side by side and may not know each other"
@@ -137,10 +138,12 @@ def test_the_rules_themselves():
         ("games", "data"),
         ("nn", "nn"),
         ("metrics", "backend"),
+        ("metrics", "display"),
         ("metrics", "transport"),
         ("__main__", "report"),
     ]
     refused = [
+        ("display", "backend"),
         ("backend", "autodiff"),
         ("nn", "optim"),
         ("data", "models"),

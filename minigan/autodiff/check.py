@@ -18,12 +18,12 @@ from .vector_space import add
 STEP = 2e-4  # of the five-point formula: truncation ~ h⁴f⁗'/30 and rounding ~ ε/h are both near 1e-12
 
 
-def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0):
+def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0, step=STEP):
     """Compare the derivatives of ``fn`` up to ``order`` with numerical ones, in float64.
 
     fn: takes one Tensor per array and returns a Tensor (or a tuple of them), smooth near the given point. arrays: NumPy
-    arrays or numbers; floating ones are cast to float64 and differentiated, others are passed on as constants. An error
-    counts as ``|analytic − numerical| / (|analytic| + |numerical| + atol/rtol)`` and may not exceed rtol.
+    arrays or numbers; floating ones are cast to float64 and differentiated, others are passed on as constants. step: of
+    the differences. An error is ``|analytic − numerical| / (|analytic| + |numerical| + atol/rtol)``, at most rtol.
 
     Returns the largest error. Raises `GradientError` naming order, argument, both values and the direction.
 
@@ -44,16 +44,14 @@ def check_grad(fn, *arrays, order=2, rtol=1e-6, atol=1e-8, directions=2, seed=0)
             along = {i: _direction(rng, points[i].shape) for i in free}
             slopes, value = _slope(value, free, along), _Directional(value, free, along)
             for i, analytic in zip(free, slopes(points), strict=True):
-                numerical, doubt = _difference(value.before, points, i, along[i])
+                numerical, doubt = _difference(value.before, points, i, along[i], step)
                 error = abs(analytic - numerical) / (abs(analytic) + abs(numerical) + atol / rtol)
                 if not error <= rtol:
                     what = (
                         f"check_grad: derivative {k} by argument {names[i]} is wrong: analytic {analytic:.9g}, "
                         f"numerical {numerical:.9g} (uncertain by {doubt:.1g}), relative error {error:.2g} > {rtol:.2g}"
                     )
-                    fix = (
-                        "a large uncertainty means a kink or pole near the point; otherwise a VJP on this path is wrong"
-                    )
+                    fix = "a large uncertainty means a kink or pole near the point; else a VJP on this path is wrong"
                     shown = np.array2string(along[i], precision=3, threshold=12)
                     raise GradientError(message(f"{what}\n    along the direction {shown}", fix=fix))
                 worst = max(worst, error)
@@ -121,7 +119,7 @@ def _slope(value, free, along):
     return slopes
 
 
-def _difference(value, points, i, v):
+def _difference(value, points, i, v, h):
     """The slope of ``value`` along v in argument i (five-point formula), and its distance from the three-point one."""
     free = [j for j, p in enumerate(points) if p.dtype == np.float64]
 
@@ -129,6 +127,6 @@ def _difference(value, points, i, v):
         moved = [p + t * v if j == i else p for j, p in enumerate(points)]
         return float(value(_tensors(moved, free)).data)
 
-    near, far = at(STEP) - at(-STEP), at(2 * STEP) - at(-2 * STEP)
-    five = (8 * near - far) / (12 * STEP)
-    return five, abs(five - near / (2 * STEP))
+    near, far = at(h) - at(-h), at(2 * h) - at(-2 * h)
+    five = (8 * near - far) / (12 * h)
+    return five, abs(five - near / (2 * h))

@@ -195,7 +195,7 @@ def _check_alive(node):
 
 
 def _call_hooks(node, g, recorded):
-    for hook in node.hooks:
+    for hook in tuple(node.hooks):  # one may take itself away
         new = hook(g if recorded else Tensor(g))
         if new is not None:
             if type(new) is not Tensor or new.shape != g.shape or new.dtype != g.dtype:

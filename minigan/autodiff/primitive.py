@@ -100,9 +100,7 @@ class Primitive:
             wrong |= {*keywords} - {*self.params} | {t for t in targets for r in self.rules if t in r.names}
             if wrong:
                 what = f"{self.name}.vjp: {', '.join(sorted(wrong))} unknown, or registered twice. Arguments: "
-                raise ValueError(
-                    what + f"{', '.join(self.arguments)}; keyword-only: {', '.join(self.params) or 'none'}"
-                )
+                raise ValueError(f"{what}{', '.join(self.arguments)}; keyword-only: {', '.join(self.params) or 'none'}")
             numbers = None if self.variadic else tuple(self.arguments.index(name) for name in targets)
             self.rules.append(Rule(fn, targets, numbers, self.arguments, keywords))
             return fn
@@ -117,7 +115,8 @@ class Primitive:
             for i in set(every) - {i for _, targets in rules for i in targets}:
                 if needs[i]:
                     what = f"{self.name} has no VJP for {self.arguments[i]!r}, which requires a gradient"
-                    raise GradientError(message(what, fix=f'register one with @{self.name}.vjp("{self.arguments[i]}")'))
+                    fix = f'register one with @{self.name}.vjp("{self.arguments[i]}")'
+                    raise GradientError(message(what, scope=state.scope, fix=fix))
             rules = [(rule, targets) for rule, targets in rules if any(needs[i] for i in targets if i < len(needs))]
             names = dict.fromkeys(name for rule, _ in rules for name in rule.saves)
             number = {name: i for i, a in enumerate(self.arguments) for name in (a, f"{a}_shape")}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import backend
+from ..display import tensor_html
 from ..errors import DTypeError, ShapeError, call_site, label, message
 from .node import Node
 
@@ -92,20 +93,19 @@ class Tensor:
         values, own = values.data if type(values) is Tensor else values, backend.of(self.data)
         new = values if type(values) is type(self.data) else own.asarray(backend.of(values).to_host(values))
         if new.shape != self.data.shape:
-            what = (
-                f"assign: the new values have shape {tuple(new.shape)}, {label(self) or 'this Tensor'} has {self.shape}"
-            )
-            raise ShapeError(message(what))
+            who = label(self) or "this Tensor"
+            raise ShapeError(message(f"assign: the new values have shape {tuple(new.shape)}, {who} has {self.shape}"))
         self.data[...] = new
         self._version.bump()
 
     def hook(self, fn):
-        """Call ``fn(g)`` with the gradient (a Tensor) that arrives here in a backward pass; a returned Tensor replaces
-        it.
-        """
-        if self.node is None:
+        """Call ``fn(g)`` with each gradient that arrives here; a Tensor it returns replaces it. Returns the undoing."""
+        node = self.node
+        if node is None:
             raise ValueError("hook: this Tensor requires no gradient, none will ever arrive")
-        self.node.hooks = (*(self.node.hooks or ()), fn)
+        node.hooks = node.hooks or []
+        node.hooks.append(fn)
+        return lambda: node.hooks.remove(fn)
 
     def to(self, device):
         """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if there already."""
@@ -142,6 +142,8 @@ class Tensor:
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(message("NumPy was handed a Tensor", operands=[("self", self)], fix="pass t.numpy()"))
+
+    _repr_html_ = tensor_html  # for notebooks
 
     def __repr__(self):
         values = np.array2string(backend.of(self.data).to_host(self.data), precision=4, threshold=20, prefix="tensor(")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..backend.checks import points, same_dimension
 from ..backend.random import stream
+from ..display import html_table, text_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,6 +86,17 @@ class MetricResult:
             return [(self.name, self.value, self.spread, self.floor)]
         return [(name, self.details[name], spreads.get(name), floor) for name, floor in perfect.items()]
 
+    def _repr_html_(self):
+        """For notebooks: its numbers as a table, the conventions below."""
+        rows = self.rows()
+        cells = [
+            (name.replace("_", " "), short(x), *("" if y is None else short(y) for y in (spread, floor)))
+            for name, x, spread, floor in rows
+        ]
+        title = self.name if self.value in [x for _, x, _, _ in rows] else f"{self.name} {short(self.value)}"
+        known = ([] if self.n is None else [f"n {self.n}"]) + [notes for notes in [_notes(self, ())] if notes]
+        return html_table(cells, ("", "value", "±", "perfect sampler"), (1, 2, 3), title, ", ".join(known))
+
 
 def table(results):
     """The numbers of several results (or of one), one in a line, beside what a perfect sampler scores: a str.
@@ -110,9 +122,8 @@ def table(results):
                 )
             )
             notes = ""
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
     below = [f"all: {_phrase(key, results[0].settings[key])}" for key in sorted(common - {"n_real"})]
-    return "\n".join(["  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths)).rstrip() for line in lines] + below)
+    return "\n".join([text_table(lines), *below])
 
 
 def _notes(result, hidden):

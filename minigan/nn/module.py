@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .. import backend
+from .. import backend, display
 from ..autodiff.modes import no_grad, state
 from ..autodiff.tensor import Tensor
 from ..errors import ShapeError
@@ -90,6 +90,15 @@ class Module:
         for hook in self.hooks:
             hook(self, inputs, output)
         return output
+
+    def hook(self, fn):
+        """Call ``fn(module, inputs, output)`` after each call of this module; what it returns does not matter.
+
+        Returns a function without arguments that takes the hook away. The gradient at a module's output:
+        ``net.conv1.hook(lambda module, inputs, output: output.hook(print))``.
+        """
+        self.hooks.append(fn)
+        return lambda: self.hooks.remove(fn)
 
     # ---- walking the tree -----------------------------------------------------------------------------------------
 
@@ -228,12 +237,7 @@ class Module:
             if module._parameters or not module._children:
                 rows.append((name, type(module).__name__, str(tuple(shapes.get(module, ()))), f"{count:,}"))
         rows.append(("total", "", "", f"{sum(p.size for p in self.parameters()):,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in rows
-        ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return display.text_table(rows, right=[3], rule=(1, -1))
 
     def extra(self):
         """What ``repr`` shows between the brackets; layers override it."""
@@ -244,6 +248,21 @@ class Module:
             return f"{type(self).__name__}({self.extra()})"
         inner = "\n".join(f"{name}: {child!r}" for name, child in self._children.items())
         return f"{type(self).__name__}(\n  " + inner.replace("\n", "\n  ") + "\n)"
+
+    def _repr_html_(self):
+        """For notebooks: the tree of layers, with their parameters' shapes, how many there are, and the mode."""
+        return self._branch(self.path or type(self).__name__, opened=True)
+
+    def _branch(self, name, opened=False):
+        settings = f"({self.extra()})" if self.extra() else ""
+        what = type(self).__name__ + settings if self._children else repr(self)
+        count = sum(p.size for p in self.parameters())
+        notes = [f"{key} {tuple(p.shape)}" for key, p in self._parameters.items()]
+        if count:
+            notes.append(f"{count:,} parameter{'s' * (count > 1)}" + (" in total" if self._children else ""))
+        notes.append("training" if self.training else "evaluation")
+        children = [child._branch(key) for key, child in self._children.items()]
+        return display.html_tree(name, what, notes, children, opened)
 
 
 def _join(prefix, name):

@@ -12,6 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import backend, display
+
+RESIDUALS = {
+    "row_sums": ("row sums", "|Σⱼ Pᵢⱼ − aᵢ|"),
+    "column_sums": ("column sums", "|Σᵢ Pᵢⱼ − bⱼ|"),
+    "negative": ("plan", "−Pᵢⱼ"),
+    "infeasible": ("feasibility", "uᵢ + vⱼ − Cᵢⱼ"),
+    "slack": ("slackness", "Σ Pᵢⱼ |Cᵢⱼ − uᵢ − vⱼ|"),
+    "gap": ("duality gap", "primal − dual"),
+}
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -39,17 +50,17 @@ class Certificate:
         return all(residual <= tolerance for residual in self.relative.values())
 
     def __str__(self):
-        words = {
-            "row_sums": "row sums      |Σⱼ Pᵢⱼ − aᵢ|",
-            "column_sums": "column sums   |Σᵢ Pᵢⱼ − bⱼ|",
-            "negative": "plan          −Pᵢⱼ",
-            "infeasible": "feasibility   uᵢ + vⱼ − Cᵢⱼ",
-            "slack": "slackness     Σ Pᵢⱼ |Cᵢⱼ − uᵢ − vⱼ|",
-            "gap": "duality gap   primal − dual",
-        }
         rows = [f"  {'certificate':<38}{'residual':>10}{'relative':>11}"]
-        rows += [f"  {text:<38}{getattr(self, key):>10.1e}{self.relative[key]:>11.1e}" for key, text in words.items()]
+        rows += [f"  {a:<14}{b:<24}{residual:>10}{share:>11}" for a, b, residual, share in self._rows()]
         return "\n".join(rows)
+
+    def _rows(self):
+        residuals = RESIDUALS.items()
+        return [(*words, f"{getattr(self, key):.1e}", f"{self.relative[key]:.1e}") for key, words in residuals]
+
+    def _repr_html_(self):
+        """For notebooks: the same table."""
+        return display.html_table(self._rows(), ("certificate", "", "residual", "relative"), (2, 3))
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,15 +96,28 @@ class OptimalTransport:
 
     def __str__(self):
         n, m = self.plan.shape
-        verdict = "holds" if self.certificate.holds() else "DOES NOT HOLD"
         return "\n".join(
             [
                 f"optimal transport of {n} onto {m} atoms, by {self.method}",
                 f"  {'primal  ⟨C, P⟩':<24}{self.cost!r:>24}",
                 f"  {'dual    ⟨u, a⟩ + ⟨v, b⟩':<24}{self.dual!r:>24}",
                 str(self.certificate),
-                f"  the certificate {verdict} to 1e-9 (relative)",
+                f"  {self._verdict()}",
             ]
+        )
+
+    def _verdict(self):
+        return f"the certificate {'holds' if self.certificate.holds() else 'DOES NOT HOLD'} to 1e-9 (relative)"
+
+    def _repr_html_(self):
+        """For notebooks: both problems, the certificate, and a picture of the plan unless it is large."""
+        n, m = self.plan.shape
+        title = f"optimal transport of {n} onto {m} atoms, by {self.method}"
+        rows = [("primal", "⟨C, P⟩", repr(self.cost)), ("dual", "⟨u, a⟩ + ⟨v, b⟩", repr(self.dual))]
+        return display.html_block(
+            display.html_table(rows, right=[2], title=title, note=self._verdict()),
+            self.certificate._repr_html_(),
+            display.heat_map(backend.of(self.plan).to_host(self.plan), "plan P"),
         )
 
 

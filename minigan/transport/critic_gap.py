@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import backend
+from .. import backend, display
 from ..autodiff.engine import grad
 from ..autodiff.modes import enable_grad
 from ..autodiff.tensor import Tensor
@@ -54,19 +54,26 @@ class CriticGap:
     n: tuple
 
     def __repr__(self):
+        return "\n".join([self._title(), *(f"  {words:<36}{x:>10}{more}" for words, x, more in self._rows())])
+
+    def _title(self):
+        return f"critic against exact transport, {self.n[0]} real and {self.n[1]} generated samples"
+
+    def _rows(self):
         share = f"{self.lower_bound / self.exact:>6.0%} of the exact" if self.exact > 0 else ""
         share += " (negative: the critic has it the wrong way round)" if self.estimate < 0 else ""
-        return "\n".join(
-            [
-                f"critic against exact transport, {self.n[0]} real and {self.n[1]} generated samples",
-                f"  exact W₁ between them               {self.exact:>10.4g}",
-                f"  the critic's estimate               {self.estimate:>10.4g}",
-                f"  its empirical Lipschitz constant L  {self.lipschitz:>10.4g}",
-                f"  lower bound estimate / L            {self.lower_bound:>10.4g}{share}",
-                f"  cosine of ∇f and ∇f* on the rays    {self.cosine:>10.3f}",
-                f"  mean ||∇f| − 1| on the rays         {self.slope_error:>10.4g}",
-            ]
-        )
+        return [
+            ("exact W₁ between them", f"{self.exact:.4g}", ""),
+            ("the critic's estimate", f"{self.estimate:.4g}", ""),
+            ("its empirical Lipschitz constant L", f"{self.lipschitz:.4g}", ""),
+            ("lower bound estimate / L", f"{self.lower_bound:.4g}", share),
+            ("cosine of ∇f and ∇f* on the rays", f"{self.cosine:.3f}", ""),
+            ("mean ||∇f| − 1| on the rays", f"{self.slope_error:.4g}", ""),
+        ]
+
+    def _repr_html_(self):
+        """For notebooks: the same table."""
+        return display.html_table(self._rows(), right=[1], title=self._title())
 
 
 def critic_gap(critic, real, fake, seed=0):

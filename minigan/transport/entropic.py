@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import backend
+from .. import backend, display
 from ..backend import checks
 from ..backend.threads import in_charge
 from .exact import distances
@@ -67,6 +67,23 @@ class Sinkhorn:
             f"(error {self.error:.1e})\n"
             f"  OT_ε {self.value:.10g}, cost of its plan {self.cost:.10g}{'' if self.converged else ' (so far)'}\n"
             f"  exact cost between {self.lower:.10g} and {self.upper:.10g}"
+        )
+
+    def _repr_html_(self):
+        """For notebooks: the same as a table, and a picture of the plan unless it is large."""
+        n, m = self.plan.shape
+        rows = [
+            ("OT_ε", f"{self.value:.10g}"),
+            ("cost of its plan", f"{self.cost:.10g}"),
+            ("exact cost, at least", f"{self.lower:.10g}"),
+            ("exact cost, at most", f"{self.upper:.10g}"),
+            ("share of the mass that is not where it should be", f"{self.error:.1e}"),
+        ]
+        title = f"sinkhorn of {n} onto {m} atoms, ε = {self.epsilon:g}"
+        state = f"{'converged' if self.converged else 'NOT converged'} after {self.iterations} iterations"
+        return display.html_block(
+            display.html_table(rows, right=[1], title=title, note=state),
+            display.heat_map(backend.of(self.plan).to_host(self.plan), "plan P"),
         )
 
 
