@@ -7,6 +7,7 @@
     objectives, games                                          what the players minimise; how they play
     transport                                                  optimal transport with proofs; critics against it
     metrics                                                    samples in, a number and its noise floor out
+    tape, verify, verify_all, anomaly, profile, on_op          look inside (see minigan.inspect)
     report                                                     image grids and plots
     experiment                                                 a whole run from a configuration
     ShapeError, DTypeError, StaleError, … (MiniganError)       errors, with the line that caused them
@@ -25,6 +26,7 @@ from .autodiff.modes import enable_grad, no_grad, scope
 from .autodiff.primitive import primitive
 from .autodiff.tensor import Tensor, tensor
 from .errors import (
+    AnomalyError,
     DeviceError,
     DTypeError,
     FreedError,
@@ -38,10 +40,21 @@ from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
 __all__ = ["backend", "nn", "ops", "optim"]
-__all__ += ["data", "experiment", "games", "metrics", "models", "objectives", "report", "transport"]  # noqa: F405
+__all__ += ["data", "experiment", "games", "inspect", "metrics", "models", "objectives", "report", "transport"]  # noqa: F405
+__all__ += ["anomaly", "on_op", "profile", "tape", "verify", "verify_all"]  # noqa: F405
 _on_demand = frozenset(__all__[4:])  # loaded when first used: `import minigan` stays quick
+_looking = frozenset(__all__[13:])  # of minigan.inspect
 __all__ += ["Tensor", "check_grad", "enable_grad", "grad", "no_grad", "primitive", "scope", "tensor"]
-__all__ += ["DTypeError", "DeviceError", "FreedError", "GradientError", "IndexingError", "MiniganError", "ShapeError"]
+__all__ += [
+    "AnomalyError",
+    "DTypeError",
+    "DeviceError",
+    "FreedError",
+    "GradientError",
+    "IndexingError",
+    "MiniganError",
+    "ShapeError",
+]
 __all__ += ["StaleError"]
 __all__ += ops.__all__
 
@@ -50,6 +63,8 @@ def __getattr__(name):
     if name in _on_demand:
         from importlib import import_module
 
+        if name in _looking:
+            return getattr(import_module(f"{__name__}.inspect"), name)
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -31,6 +31,7 @@ from .games import (
     play,
     solvers,
 )
+from .inspect.flow import GradientFlow
 from .nn.init import he, initialize
 from .report import (
     SampleGrid,
@@ -38,6 +39,7 @@ from .report import (
     interpolation,
     plot_critic,
     plot_diagnostics,
+    plot_gradient_flow,
     plot_losses,
     plot_points,
     save_grid,
@@ -62,6 +64,7 @@ DEFAULTS = {
     "steps": 2000,
     "checkpoint_every": 100,
     "critic_gap": None,
+    "gradient_flow": None,
     "seed": 0,
     "device": "cpu",
 }
@@ -246,6 +249,15 @@ def _critic_watch(settings, pack, n):
     return watch
 
 
+def _gradient_flow(settings):
+    """A `GradientFlow` from {"every": …}; None from None."""
+    if settings is None:
+        return None
+    if not isinstance(settings, dict) or set(settings) - {"every"}:
+        raise ValueError(f"gradient_flow: expected {{'every': …}} or None, got {settings!r}")
+    return GradientFlow(**settings)
+
+
 def _diagnostics(record):
     return {name.removeprefix("diagnostics/"): v for name, v in record.items() if name.startswith("diagnostics/")}
 
@@ -295,6 +307,7 @@ class Experiment:
         optimizers = _optimizers(self.game, config)
         self.solver = _named("solver", config["solver"], solvers.get, optimizers)
         self.critic_watch = _critic_watch(config["critic_gap"], self.pack, len(self.dataset.samples))
+        self.gradient_flow = _gradient_flow(config["gradient_flow"])
         self.average = optim.EMA(G.parameters(), config["ema"]) if config["ema"] else None
         self.parts = {"game": self.game, "solver": self.solver}
         if self.average:
@@ -355,6 +368,7 @@ class Experiment:
             *([Averaging(self.average)] if self.average else []),
             watch,
             *([self.critic_watch] if self.critic_watch else []),
+            *([self.gradient_flow] if self.gradient_flow else []),
             *callbacks,
             Log(run),
             samples,
@@ -367,8 +381,8 @@ class Experiment:
         return trajectory
 
     def draw(self, run):
-        """The run's pictures: losses.png, diagnostics.png, critic.png, and digits.png with interpolation.png, or
-        points.png.
+        """The run's pictures: losses.png, diagnostics.png, critic.png, gradient_flow.png, and digits.png with
+        interpolation.png, or points.png.
         """
         records, resting = run.records(), self.game.objective.equilibrium()
         if any(r.replaces_objective for r in self.game.regularizers):
@@ -377,6 +391,7 @@ class Experiment:
         plot_losses(records, run.path / "losses.png", f"{title}: the two players", resting)
         plot_diagnostics(records, run.path / "diagnostics.png", title)
         plot_critic(records, run.path / "critic.png", title)
+        plot_gradient_flow(records, run.path / "gradient_flow.png", title)
         if self.dataset.images:
             save_grid(run.path / "digits.png", self.sample(64), columns=8)
             ends = self.game.latent(12, name="interpolation").numpy()

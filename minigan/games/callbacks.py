@@ -18,6 +18,9 @@ from .loop import to_floats
 class Callback:
     """Does nothing; subclasses override what they need."""
 
+    def begin(self, moment):
+        """Called once before the first round, also of a resumed run; ``moment.step`` rounds have been played."""
+
     def after(self, moment):
         """Called after every round."""
 

@@ -2,7 +2,8 @@
 
 A callback is an object with ``after(moment)``, called after every round, ``finish(moment)``, called once at the end,
 whether the rounds were all played or somebody pressed Ctrl-C, and ``abort(moment)``, called instead if an error ends
-it. The loop itself knows no metrics, files or pictures.
+it. If it has ``begin(moment)``, that is called once before the first round, also of a resumed run. `callbacks.Callback`
+has all four, and does nothing. The loop itself knows no metrics, files or pictures.
 """
 
 import math
@@ -86,6 +87,9 @@ def play(game, solver, steps, callbacks=(), start=0):
     trajectory, pending, moment = Trajectory(), [], Moment(start, steps, {}, game, solver)
     with backend.training(), _interruptible() as interrupted:
         try:
+            for callback in callbacks:
+                if begin := getattr(callback, "begin", None):
+                    begin(moment)
             for step in range(start, steps):
                 losses = {player: loss.data for player, loss in solver.step(game, step).items()}
                 moment = Moment(step + 1, steps, losses, game, solver, interrupted() and step + 1 < steps)

@@ -2,7 +2,7 @@
 
 from .callbacks import SampleGrid, SamplePoints
 from .images import image_grid, interpolation, save_grid, slerp
-from .plots import figure, plot_critic, plot_diagnostics, plot_losses, plot_points, save, smooth
+from .plots import figure, plot_critic, plot_diagnostics, plot_gradient_flow, plot_losses, plot_points, save, smooth
 
 __all__ = [
     "SampleGrid",
@@ -12,6 +12,7 @@ __all__ = [
     "interpolation",
     "plot_critic",
     "plot_diagnostics",
+    "plot_gradient_flow",
     "plot_losses",
     "plot_points",
     "save",

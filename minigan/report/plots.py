@@ -147,6 +147,94 @@ def plot_critic(records, path, title=""):
     return True
 
 
+FLOW = {  # column: how its panels are titled, what it is
+    "gradient": ("gradient", "root mean square of the gradient"),
+    "update": ("update to weight, dotted: 1e-3", "‖Δw‖ / ‖w‖ of one round"),
+}
+HEALTHY = 1e-3  # the update-to-weight ratio of Karpathy's rule of thumb
+
+
+def plot_gradient_flow(records, path, title=""):
+    """Draw what `inspect.GradientFlow` has logged into a PNG file: a column for each player, its layers from the
+    first (dark) to the last (light); their gradients above, their update-to-weight ratios below.
+
+    Both are logarithmic. What has no place there gets a grey strip, in which each layer has a line of its own: exact
+    zeros below, marked "0", and what is not finite above. records: a `games.Trajectory` (in which NaN is what was not
+    measured) or a run's records. Nothing is drawn if nothing was logged; returns whether there was anything.
+    """
+    records, players = _records(records), {}
+    for name in dict.fromkeys(n.split("/", 2)[2] for r in records for n in r if n.startswith("flow/")):
+        players.setdefault(name.partition(".")[0], []).append(name)
+    if not players:
+        return False
+    made, axes = figure(2, len(players), (5.5 * len(players) + 1, 7.5), sharex=True, sharey="row", squeeze=False)
+    for row, (kind, (short, label)) in zip(axes, FLOW.items()):
+        lines = {}
+        for name in (name for names in players.values() for name in names):
+            pairs = [(r["step"], r[f"flow/{kind}/{name}"]) for r in records if f"flow/{kind}/{name}" in r]
+            lines[name] = np.array(pairs, dtype=float).reshape(-1, 2).T
+        frame = _Frame([values for _, values in lines.values()], shown=[HEALTHY] if kind == "update" else [])
+        for axis, (player, names) in zip(row, players.items()):
+            for i, name in enumerate(names):
+                frame.draw(axis, *lines[name], i, len(names), name.partition(".")[2] or name)
+            axis.set_title(f"{player}: {short}", fontsize=10)
+            axis.grid(alpha=0.3)
+        frame.finish(row)
+        row[0].set_ylabel(label)
+    for (above, below), names in zip(axes.T, players.values()):
+        where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": 1 + len(names) // 20}
+        above.legend(title="layer", fontsize=8, frameon=False, **where)
+        below.axhline(HEALTHY, color="k", linestyle=":", linewidth=1.2)
+        below.set_xlabel("step")
+    made.suptitle(title)
+    save(made, path)
+    return True
+
+
+class _Frame:
+    """A row of panels with one logarithmic scale, and strips for what has no logarithm: zeros below, NaN and infinity
+    above.
+    """
+
+    def __init__(self, series, shown):
+        values = np.concatenate(series)
+        regular = np.log10(np.append(values[np.isfinite(values) & (values > 0)], shown))
+        self.low, self.high = (regular.min() - 0.2, regular.max() + 0.2) if regular.size else (-1.0, 1.0)
+        self.strip = max(0.15 * (self.high - self.low), 0.3)
+        self.zeros, self.broken = bool((values == 0).any()), not np.isfinite(values).all()
+
+    def draw(self, axis, steps, values, i, n, label):
+        """Layer i of n: its line, and its own line inside each strip."""
+        from matplotlib import colormaps
+
+        zero, broken, share = values == 0, ~np.isfinite(values), (i + 1) / (n + 1) * self.strip
+        style = {"color": colormaps["viridis"](0.85 * i / max(1, n - 1)), "linewidth": 1.4}
+        axis.plot(steps, np.where(zero | broken, math.nan, values), ".-", label=label, **style)
+        axis.plot(steps, np.where(zero, 10 ** (self.low - share), math.nan), "o:", markersize=3, **style)
+        axis.plot(steps, np.where(broken, 10 ** (self.high + share), math.nan), "x:", markersize=5, **style)
+
+    def finish(self, row):
+        """The scale, and the strips that are used."""
+        bottom, top = self.low - self.zeros * self.strip, self.high + self.broken * self.strip
+        first = row[0]
+        first.set_yscale("log")
+        first.set_ylim(10**bottom, 10**top)
+        ticks = [t for t in first.get_yticks() if self.low <= math.log10(t) <= self.high]
+        if len(ticks) > 1:
+            first.set_yticks(ticks)
+        else:  # hardly a decade
+            decades = range(math.floor(self.low), math.ceil(self.high) + 1)
+            ticks = [m * 10.0**k for k in decades for m in (1, 2, 5) if self.low <= math.log10(m) + k <= self.high]
+            first.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        first.minorticks_off()
+        place = {"transform": first.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
+        for used, label, a, b in ((self.zeros, "0", bottom, self.low), (self.broken, "not\nfinite", self.high, top)):
+            if used:
+                first.text(-0.015, 10 ** ((a + b) / 2), label, **place)
+                for axis in row:
+                    axis.axhspan(10**a, 10**b, color="0.92", zorder=0)
+
+
 def plot_points(real, fake, path=None, title="", axis=None):
     """Draw points in the plane, real (n, 2) grey below generated (m, 2) blue, into a PNG file or a Matplotlib axis.
 

@@ -1,0 +1,151 @@
+"""What can be known of a graph: what each op is called, made of and worth, and how its gradient is computed.
+
+The formula of an op's gradient is the one that stands in its docstring, beside the rule itself:
+
+>>> import minigan as mg
+>>> formula(mg.tanh)
+'x̄ = ȳ·(1 − y²)'
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .. import backend
+from ..autodiff.modes import no_grad
+from ..errors import place
+from ..ops import sum_to
+
+
+def formula(op):
+    """The VJP of a Primitive as its docstring states it: after four spaces of the first line, or in a paragraph of its
+    own. Bars are cotangents: x̄ is the gradient by the argument x, and the result is called y or z. ``""`` if there is
+    none.
+    """
+    text = op.__doc__ or ""
+    beside = re.search(r"\S {4}(\S.*)", text.partition("\n")[0])
+    if beside:
+        return beside[1].strip()
+    below = re.search(r"\n\s*\n\s*(\S.*)", text)
+    return below[1].strip() if below and "\u0304" in below[1] else ""
+
+
+@lru_cache(4096)  # many ops have the same line, and to find it takes as long as its function is
+def where(site):
+    """``"train.py:12"`` of a call site."""
+    file, line = place(site)
+    return f"{os.path.basename(file)}:{line}"
+
+
+def origins(node):
+    """The chain of `Origin`s of a node (or an entry of a tape): what it was made to differentiate, nearest first."""
+    found, origin = [], node.origin
+    while origin is not None:
+        found.append(origin)
+        origin = origin.origin
+    return found
+
+
+def layer(node):
+    """The layer a node belongs to: where it was called, or, of a node made by a VJP, that of what it differentiates."""
+    chain = origins(node)
+    return (chain[-1] if chain else node).scope
+
+
+def kept_values(order):
+    """What the nodes in ``order`` have kept for their VJPs: ({node: array} of results and leaves, {node: {number of the
+    argument: value}} of constant arguments).
+
+    A result is known where its op keeps it, or another op keeps it as its argument. Arrays that can change in place
+    (those of leaves, of frozen weights and of views of either) are copied.
+    """
+    values, constants = {}, {}
+    for node in order:
+        if node.op is None:
+            tensor = node.tensor and node.tensor()
+            if tensor is not None:
+                values[node] = tensor.data.copy()
+            continue
+        saved, changing = node.saved or {}, {name for name, *_ in node.versions}
+        if "out" in saved:
+            values.setdefault(node, saved["out"])
+        for i, (name, parent) in enumerate(zip(node.op.arguments, node.parents, strict=False)):
+            if name not in saved or parent in values:
+                continue
+            value = saved[name].copy() if name in changing else saved[name]
+            if parent is None:
+                constants.setdefault(node, {})[i] = value
+            else:
+                values[parent] = value
+    return values, constants
+
+
+def computed_again(op, params, arguments):
+    """The result of an op from its arguments: what is not kept can be had once more. None if an argument is unknown."""
+    if any(a is None for a in arguments):
+        return None
+    params = {name: list(p) if type(p) is list else p for name, p in params.items()}  # the caller's may be written to
+    with np.errstate(all="ignore"):
+        return op(*arguments, **params)
+
+
+def known_values(order):
+    """{node: array}: `kept_values`, and whatever can be computed from them."""
+    values, constants = kept_values(order)
+    for node in sorted(order, key=lambda n: n.seq):
+        if node.op is not None and node not in values:
+            own = constants.get(node, {})
+            arguments = [own.get(i) if p is None else values.get(p) for i, p in enumerate(node.parents)]
+            if (value := computed_again(node.op, node.params, arguments)) is not None:
+                values[node] = value
+    return values
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an array looks like: Euclidean ``norm``, share of ``zeros``, how many numbers are ``bad`` (not finite), and
+    ``low``, ``high``, ``mean`` of the finite ones (NaN where there are none).
+    """
+
+    size: int
+    norm: float
+    zeros: float
+    bad: int
+    low: float
+    high: float
+    mean: float
+
+    @classmethod
+    def of(cls, array):
+        """Of an array of any backend."""
+        a = np.asarray(backend.of(array).to_host(array), np.float64).reshape(-1)
+        if not a.size:
+            return cls(0, 0.0, 0.0, 0, *[float("nan")] * 3)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm, bad = float(np.sqrt(a @ a)), 0
+        if not 1e-150 < norm < 1e150:  # squares that over- or underflow, or numbers that are not finite
+            finite = a[np.isfinite(a)]
+            bad = a.size - finite.size
+            if bad:  # the norm stays what it is: NaN or infinite
+                norm, zeros = (
+                    float("nan") if np.isnan(a).any() else float("inf"),
+                    np.count_nonzero(finite == 0) / a.size,
+                )
+                low, high = (finite.min(), finite.max()) if finite.size else (float("nan"),) * 2
+                mean = float(finite.mean()) if finite.size else float("nan")
+                return cls(a.size, norm, zeros, bad, float(low), float(high), mean)
+            scale = np.abs(a).max()
+            norm = float(scale * np.linalg.norm(a / scale)) if scale else 0.0
+        zeros = 1 - np.count_nonzero(a) / a.size
+        return cls(a.size, norm, zeros, bad, float(a.min()), float(a.max()), float(a.mean()))
+
+
+def length(array, shape=None):
+    """‖array‖, summed to ``shape`` first where it has been broadcast."""
+    if shape is not None and array.shape != shape:
+        with no_grad():
+            array = sum_to(array, shape=shape)
+    return Stats.of(array).norm
