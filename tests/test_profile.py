@@ -112,7 +112,7 @@ def test_orders_of_recorded_passes():
     assert {order for name, order in found if name == "multiply"} == {2, 3}
     assert found["multiply", 2] > found["multiply", 3] > 0
     check_sums(p)
-    assert "order 3" in str(p)
+    assert {0, 1, 2, 3} <= {row.order for row in p.rows()}
 
 
 def test_higher_orders_belong_to_the_layer_that_is_differentiated():

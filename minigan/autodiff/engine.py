@@ -116,6 +116,8 @@ def _run(roots, order, targets, create_graph, retain_graph):
                 g = cotangents.get(node)  # complete now: all that used this node are younger
                 if g is None:
                     continue
+                if create_graph:  # of what hooks compute, too
+                    state.origin = Origin(node.op, node.scope, node.site, node.origin) if node.op else origin
                 if node.hooks:
                     g = cotangents[node] = _call_hooks(node, g, create_graph)
                 if node not in kept:
@@ -124,8 +126,6 @@ def _run(roots, order, targets, create_graph, retain_graph):
                     continue
                 if node.versions or node.saved is None:
                     _check_alive(node)
-                if create_graph:
-                    state.origin = Origin(node.op, node.scope, node.site, node.origin)
                 _step(node, g, needed, cotangents, owned, create_graph)
                 if not retain:
                     node.saved, node.freed_by = None, user

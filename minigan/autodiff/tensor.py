@@ -103,9 +103,9 @@ class Tensor:
         node = self.node
         if node is None:
             raise ValueError("hook: this Tensor requires no gradient, none will ever arrive")
-        node.hooks = node.hooks or []
-        node.hooks.append(fn)
-        return lambda: node.hooks.remove(fn)
+        node.hooks, own = node.hooks or [], lambda g: fn(g)  # its own, should fn be given twice
+        node.hooks.append(own)
+        return lambda: node.hooks.remove(own) if own in node.hooks else None
 
     def to(self, device):
         """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if there already."""

@@ -162,7 +162,7 @@ def _error(event, what, node, *, operands=(), result=None, born, operand=None):
         lines += _first_place(result, operands)
     site, scope = (node.site, node.scope) if node is not None else (event.site, event.scope)
     site = event.site if kind == "pass" else site
-    chain = origins(node) if node is not None else []
+    chain = origins(node if node is not None else event)
     order = len(chain) + (kind != "op")
     lines.append(
         f"  in {ORDERS[order] if order < len(ORDERS) else f'derivative {order}'}{f', in {scope}' if scope else ''}"

@@ -4,9 +4,9 @@ A gradient *dies* in an op that is given one and sends nothing but zeros to an a
 either. Often that op is not to blame: where a *signal* has died, where all that comes out of an op is 0, no gradient
 can pass any relu behind it, and none reaches the weights, w̄ = xᵀȳ. Then the op is named in which the signal died.
 
-A gradient shrinks or grows *suddenly* where one op changes its length by more than a factor of 10⁴ (a sum or mean over
-n numbers by √n more or less: that is no news), a signal likewise in an op with weights. Where nothing happens suddenly,
-the gradients of two layers' weights may still differ by orders of magnitude.
+A gradient shrinks or grows *suddenly* where one op changes its length by more than a factor of 10⁴ (a mean over n
+numbers divides it by √n: that is no news), a signal likewise in an op with weights. Where nothing happens suddenly, the
+gradients of two layers' weights may still differ by orders of magnitude.
 """
 
 from math import isfinite, prod, sqrt
@@ -16,7 +16,6 @@ from .path import _who, targets_of
 SUDDEN = 1e4
 SPREAD = 1e5  # between the gradients of two layers' weights, as root mean squares
 PASSED_BY = 100  # so many times more on another way: what one way does is no news
-NOTHING = 1e-30  # values that are all smaller are as good as 0: e⁻¹⁰⁰, after a saturated sigmoid
 
 
 def findings(tape):
@@ -90,7 +89,7 @@ def _range(entry):
 
 def _gone(entry):
     s = entry.stats()
-    return s is not None and s.size > 0 and not s.bad and max(-s.low, s.high) < NOTHING
+    return s is not None and s.size > 0 and s.norm == 0
 
 
 def _where_signal_died(tape, entry):
@@ -121,9 +120,8 @@ def _jumps(tape, one):
         arrives, leaves = entry.stats(one.number), tape.sent(one.number, source, target)
         if arrives is None or not arrives.norm or not leaves or not isfinite(leaves / arrives.norm):
             continue
-        factor, allowed = leaves / arrives.norm, _allowance(entry, parent)
-        small = factor * allowed < 1 / SUDDEN and not _passed_by(tape, one, source, target, targets)
-        if small or factor / allowed > SUDDEN:
+        factor = leaves / arrives.norm
+        if factor > SUDDEN or (factor < 1 / SUDDEN and not _passed_by(tape, one, source, target, targets)):
             what = "shrinks" if factor < 1 else "grows"
             lines.append(
                 f"the gradient {what} suddenly in {_who(entry)}, {entry.line}, by a factor of {factor:.1e} on its way "
@@ -162,7 +160,7 @@ def _sudden_values(tape, number):
 
 
 def _allowance(entry, parent):
-    """What a sum or mean, or its repetition, may do to a gradient's length."""
+    """What a sum or a mean, or the repetition of a number, does to a gradient's length: √n."""
     sizes = max(1, prod(entry.shape)), max(1, prod(parent.shape))
     return sqrt(max(sizes) / min(sizes))
 

@@ -129,7 +129,7 @@ class Profile(Watcher):
 
     def before(self, event):
         """Of an outermost event: forget the products of one that raised, let the device finish what came before."""
-        if event.kind in ("op", "vjp") and outermost(event):
+        if event.kind in ("op", "vjp") and event.outermost:
             self._products = {}
             self._wait()
 
@@ -140,14 +140,14 @@ class Profile(Watcher):
             if out.dtype.char in "fd":  # float32 and float64: the others have no fast products
                 kind, count = (of(out), out.dtype.char), MULTIPLY_ADDS[event.op.name](out, *event.args, **event.params)
                 self._products[kind] = self._products.get(kind, 0) + 2 * count
-        if event.kind in ("op", "vjp") and outermost(event):
+        if event.kind in ("op", "vjp") and event.outermost:
             start, arrays = perf_counter(), event.outputs()
             self._devices.update(map(of, arrays))
             self._wait()
             self._credit(event, event.seconds + perf_counter() - start, arrays)
 
     def _credit(self, event, seconds, arrays):
-        order, where = order_of(event), layer(event.node) if event.kind == "vjp" else event.scope
+        order, where = event.order, layer(event.node) if event.kind == "vjp" else event.scope
         key = event.op.name, order, where or "(outside layers)"
         if key not in self._rows:
             self._rows[key] = Row(event.op.name, order)
@@ -230,22 +230,6 @@ def profile():
 
 
 # ---- of an event -----------------------------------------------------------------------------------------------------
-
-
-def outermost(event):
-    """Is it part of no other op or VJP? (`Event.outermost` looks only one step up: an op may call a layer.)"""
-    event = event.inside
-    while event is not None and event.kind not in ("op", "vjp"):
-        event = event.inside
-    return event is None
-
-
-def order_of(event):
-    """How many differentiations deep: of an op that a pass itself computes (a sum of gradients) at least one."""
-    above = event.inside
-    while above is not None and above.kind != "pass":
-        above = above.inside
-    return event.order if above is None else max(1, event.order)
 
 
 def new_bytes(event, arrays):

@@ -218,7 +218,7 @@ class Tape(Watcher):
         except IndexError:
             pass
         if found:
-            raise KeyError(f"{name!r} was called {len(found)} times here, there is no call {call}")
+            raise KeyError(f"{name!r} was called {_count(len(found), 'time')} here, there is no call {call}")
         known = sorted({e.label for e in self.entries.values()} - {"·"})
         near = get_close_matches(str(name), known, 3) or known
         raise KeyError(f"this tape knows no {name!r}; there are {', '.join(near[:20]) or 'no names at all'}") from None
@@ -229,7 +229,6 @@ class Tape(Watcher):
         A call is a run of its ops that hang together: D(real) and D(fake), one straight after the other, do not.
         """
         calls, run = [], {}  # run: the seq of an op → the call it belongs to, a list of entries
-
         for e in (e for e in self.rows() if e.op != "leaf" and e.order == 0):
             if not (e.scope == name or e.scope.startswith(f"{name}.")):
                 run = {}
@@ -387,7 +386,9 @@ def _cells(stats):
     """Norm and share of zeros as they are printed."""
     if stats is None:
         return "–", ""
-    return f"{stats.norm:.3g}", f"{100 * stats.zeros:.0f} %" if stats.zeros else ""
+    share = round(100 * stats.zeros)
+    some = "<1 %" if stats.zeros and not share else ">99 %" if share == 100 and stats.zeros < 1 else f"{share} %"
+    return f"{stats.norm:.3g}", some if stats.zeros else ""
 
 
 def _count(n, one, many=None):

@@ -86,7 +86,10 @@ class Event:
     @property
     def outermost(self):
         """Is it no part of another op or VJP?"""
-        return self.inside is None or self.inside.kind in ("pass", "module")
+        above = self.inside
+        while above is not None and above.kind in ("pass", "module"):
+            above = above.inside
+        return above is None
 
     def parts(self):
         """Of a VJP, afterwards: [(number of the argument, its gradient)], where there is one and it is asked for."""

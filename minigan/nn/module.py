@@ -97,8 +97,9 @@ class Module:
         Returns a function without arguments that takes the hook away. The gradient at a module's output:
         ``net.conv1.hook(lambda module, inputs, output: output.hook(print))``.
         """
-        self.hooks.append(fn)
-        return lambda: self.hooks.remove(fn)
+        own = lambda *call: fn(*call)  # its own, should fn be given twice
+        self.hooks.append(own)
+        return lambda: self.hooks.remove(own) if own in self.hooks else None
 
     # ---- walking the tree -----------------------------------------------------------------------------------------
 
