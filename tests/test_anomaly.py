@@ -753,3 +753,22 @@ def test_a_bad_number_is_seen_in_any_array(bad, dtype):
 def test_a_boolean_operand_is_described():
     error = caught(lambda: mg.where(np.array([True, False]), np.float32([np.nan, 1]), leaf(1.0, 2.0)))
     assert "first at [0]: nan, where condition = 1, x = nan, y = 1" in str(error)
+
+
+def test_an_operand_made_of_a_derivative_says_so():
+    """√Σg² of a critic that is constant: the pole lies in the penalty, its operand in the derivative of the critic."""
+    critic = models.dcgan_discriminator(2, batch_norm=False)
+    critic.dense1.weight.assign(np.zeros(critic.dense1.weight.shape, np.float32))
+    x = mg.tensor(IMAGES, requires_grad=True)
+
+    def penalty():
+        (g,) = mg.grad(mg.sum(critic(x)), x, create_graph=True)
+        return mg.mean((mg.sqrt(mg.sum(g**2, axis=(1, 2, 3))) - 1) ** 2)
+
+    error = caught(lambda: penalty().backward())
+    assert (error.op, error.order, error.born) == ("sqrt", 1, True)
+    text = str(error)
+    assert "made of a derivative, that of conv in D.conv1, which was taken at:" in text
+    assert text.index("(mg.sqrt(") < text.index("made of a derivative") < text.index("(g,) = mg.grad(")
+    forward = caught(lambda: mg.sqrt(x - 100.0))
+    assert "made of a derivative" not in str(forward)

@@ -882,3 +882,22 @@ def test_the_result_shows_what_was_checked():
     assert rows[1].split()[1] == "tanh" and "multiply" in rows[1]
     assert result._repr_html_().count("<tr") == 5
     assert {c.what for c in mg.verify_all(net, order=1).checks if c.what} == {"linear", "tanh"}
+
+
+class Reversed(nn.Module):
+    """y = x with the gradient −ȳ, as in domain-adversarial training: meant, and no derivative of y."""
+
+    def forward(self, x):
+        """Any shape."""
+        return 2.0 * x.detach() - x
+
+
+def test_a_layer_that_is_meant_to_be_wrong_can_be_left_out():
+    net = initialize(nn.Sequential(nn.Dense(2, 3), Reversed(), nn.Dense(3, 1), name="N"), he, 0)
+    with pytest.raises(mg.GradientError, match=r"the gradient of N\.reversed1 .*is wrong[^!]*skip=\['N\.reversed1'\]"):
+        mg.verify_all(net)
+    for skip in ("N.reversed1", ["N.reversed1"]):
+        scopes = {c.scope for c in mg.verify_all(net, skip=skip).checks}
+        assert scopes == {"N.dense1", "N.dense2"}  # N as a whole holds it
+    with pytest.raises(ValueError, match=r"skip: no layer is called 'reversed1'; there are N, N\.dense1"):
+        mg.verify_all(net, skip="reversed1")

@@ -139,9 +139,8 @@ class _Anomaly(Watcher):
             for name, p in zip(oldest.op.arguments if oldest.op else (), oldest.parents, strict=False)
             if p in known
         ]
-        born = (
-            "is a leaf: it came in like that" if oldest.op is None else "is the oldest value known that is not finite"
-        )
+        leaf = oldest.op is None
+        born = "is a leaf: it came in like that" if leaf else "is the oldest value known that is not finite"
         where = f"{what}\n{show_site(event.site)}\n  {oldest.name()} {born}"
         return _error(None, where, oldest, operands=operands, result=known.get(oldest), born=False, operand=operand)
 
@@ -164,16 +163,14 @@ def _error(event, what, node, *, operands=(), result=None, born, operand=None):
     site = event.site if kind == "pass" else site
     chain = origins(node if node is not None else event)
     order = len(chain) + (kind != "op")
-    lines.append(
-        f"  in {ORDERS[order] if order < len(ORDERS) else f'derivative {order}'}{f', in {scope}' if scope else ''}"
-    )
+    words = ORDERS[order] if order < len(ORDERS) else f"derivative {order}"
+    lines.append(f"  in {words}{f', in {scope}' if scope else ''}")
     lines.append(show_site(site))
     for k, origin in enumerate(chain):
-        layer = f" in {origin.scope}" if origin.scope else ""
-        lines += [
-            f"  recorded by the VJP of {origin.op.name}{layer}, for derivative {len(chain) - k}; it was computed at:"
-        ]
-        lines += [show_site(origin.site)]
+        lines.append(f"  recorded by the VJP of {_of(origin)}, for derivative {len(chain) - k}; it was computed at:")
+        lines.append(show_site(origin.site))
+    if not chain and node is not None and (below := _derivative_below(node)) is not None:
+        lines += [f"  made of a derivative, that of {_of(below.origin)}, which was taken at:", show_site(below.site)]
     lines.append(f"  Fix: {FIXES[born]}")
     name = op.name if op is not None else "leaf"
     home = scope or (chain[-1].scope if chain else "")
@@ -185,6 +182,25 @@ FIXES = {
     True: "keep the operand away from the pole: clip it, add an epsilon, or take the function that is defined there",
     False: "follow the value back: open mg.anomaly() around whatever computes or loads it",
 }
+
+
+def _of(origin):
+    """What was differentiated: ``"conv in D.conv1"``."""
+    return f"{origin.op.name}{in_scope(origin.scope)}"
+
+
+def _derivative_below(node):
+    """The youngest node that a VJP has recorded, of all that this one was computed from; None if there is none."""
+    seen, stack, found = {node}, [node], None
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                if parent.origin is None:
+                    stack.append(parent)
+                elif found is None or parent.seq > found.seq:
+                    found = parent
+    return found
 
 
 def _named(op, args):

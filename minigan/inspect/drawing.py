@@ -27,7 +27,7 @@ from pathlib import Path
 from ..backend.checks import integer
 from ..display import escape
 from ..errors import place
-from .graph import where
+from .findings import _where_signal_died
 
 CHAIN = 8  # ops outside layers in one box, at most
 TEXT, NAME, LINE = 11, 12, 15  # px: size of text, of names, height of a line
@@ -39,18 +39,25 @@ NARROWEST, SWEEPS, FAR = 560, 12, 1e6
 
 # Edge and filling of boxes by derivative order; orders above 3 look like 3.
 COLOURS = (("#54708f", "#eef3f8"), ("#d9780f", "#fff1df"), ("#7d4fc4", "#f2ebfd"), ("#12836f", "#e2f5f0"))
+RED_WORDS = {  # state of a box: in the legend, in its tooltip
+    "dies": ("gradient dies", "the gradient dies here: it arrives, and all that goes on to the inputs is 0"),
+    "signal dies": ("signal dies", "the signal dies here: all that comes out is 0, and so no gradient comes back"),
+    "not finite": ("not finite", "some numbers here are not finite"),
+}
 RED, INK, FAINT = ("#c62020", "#fdecea"), "#1f2933", "#65717e"
+STROKES = [*(colour for colour, _ in COLOURS), RED[0]]  # of edges
 
 
 def draw(tape, file, number=None, opened=False, title=None):
     """Draw a `Tape` into the SVG file ``file``, complete in itself; returns its path, a `pathlib.Path`.
 
     number: the backward pass that is drawn, all that it has reached, with its gradients; by default the last. A tape
-    without one shows values only. opened: which boxes are open in the file: all (True), none, or those of the layers and
-    networks named, ``"D.conv1"`` or ``["D", "G.dense1"]``. title: a line above the picture.
+    without one shows values only. opened: which boxes are open in the file: all (True), none, or those of the layers
+    and networks named, ``"D.conv1"`` or ``["D", "G.dense1"]``. title: a line above the picture.
 
     An edge is as thick and a bar as long as the logarithm of a gradient's norm. Red: the gradient dies (it arrives, and
-    all that is sent on to the inputs is 0) or is not finite. Pale: it is exactly 0. Dashed: none was computed.
+    all that is sent on to the inputs is 0), the signal died that it would have needed (all that comes out is 0), or a
+    number is not finite. Pale: the gradient is exactly 0. Dashed: none was computed.
 
     Raises ``ValueError`` for an empty tape, a pass or a name that is not there, or another suffix than .svg, and
     ``OSError`` if the file cannot be written; a file of that name is replaced whole or not at all.
@@ -92,7 +99,7 @@ class Place:
 class Box(Place):
     """A call of a layer, some ops outside layers, or a leaf. ``ops``: its entries; ``params``: the leaves that are its
     parameters; ``owned``: the ``seq`` of all that no other box has. ``title``, ``what``: its two lines; ``state``: "",
-    "dies", "not finite", "zero" or "none"; ``norm``: of the gradient of its result; ``lines``: its inside, when open.
+    "dies", "signal dies", "not finite", "zero" or "none"; ``norm``: of the gradient of its result; ``lines``: its inside, when open.
     """
 
     def __init__(self, ops):
@@ -256,16 +263,20 @@ class Graph:
             box.norm = known.norm if known else None
             stats = [s for e in box.ops + box.params for s in (e.stats(), self.number and e.stats(self.number)) if s]
             arrived = [e.stats(self.number).norm for e in box.ops if self.number and e.stats(self.number)]
-            sent = [edge.norm for edge in box.into if edge.norm is not None]
-            if not sent:  # then what it sends to its parameters counts
-                own = [self._sent([(e.seq, p)]) for e in box.ops for p in set(e.parents) & self.params]
-                sent = [norm for norm in own if norm is not None]
+            sent = [edge.norm for edge in box.into if edge.norm is not None and not edge.source.leaf]
+            if not sent:  # then what it sends to leaves counts
+                own = {(e.seq, p) for e in box.ops for p in e.parents if p in self.shown and self.shown[p].op == "leaf"}
+                sent = [norm for pair in own if (norm := self._sent([pair])) is not None]
             if any(s.bad for s in stats):
                 box.state = "not finite"
             elif any(arrived) and sent and not any(sent):
                 box.state = "dies"
             elif self.number and not any(arrived):
                 box.state = "zero" if arrived else "none"
+        for box in [b for b in self.boxes if b.state == "dies"]:
+            for culprit in filter(None, (_where_signal_died(self.tape, e) for e in box.ops)):
+                where = self.home.get(culprit.seq, box)
+                where.state = "signal dies" if where.state == "zero" else where.state
 
     def open(self, which):
         """Open all boxes, none, or those of the layers (or networks) named."""
@@ -280,14 +291,15 @@ class Graph:
     def _inside(self, box):
         """The lines of an open box: (cells, tooltip), four cells of a table or one text over all of it."""
         lines = [(("op", "shape", "‖value‖", "‖grad‖"), "")]
-        for e in box.ops:
+        for e, after in zip(box.ops, [*box.ops[1:], None]):
             tip = f"{e.formula}\n{e.line}: {_source(e)}".strip()
             lines.append((self._cells(e, e.op), tip))
             parts = [] if box.leaf else e.formula.split(",  ")
             for part in parts:
                 wrapped = textwrap.wrap(part.strip(), WIDEST - 4, subsequent_indent="  ")
                 lines += [((f"  {text}",), tip) for text in wrapped]
-            lines.append(((f"  at {_cut(e.line, WIDEST - 5, front=True)}",), tip))
+            if after is None or after.line != e.line:
+                lines.append(((f"  at {_cut(e.line, WIDEST - 5, front=True)}",), tip))
         if box.params:
             lines.append((("parameters",), ""))
         for e in box.params:
@@ -329,6 +341,10 @@ def place_boxes(graph):
     """Row, order and x of all boxes and of the lanes of all edges, by the rule at the top of this file."""
     for box in graph.boxes:
         box.width = _width(box)
+    for zone in {box.zone for box in graph.boxes}:
+        layers = [box for box in graph.boxes if box.scope and box.zone == zone]
+        for box in layers:
+            box.width = max(b.width for b in layers)
     _find_rows(graph)
     places = graph.boxes + _lanes(graph)
     rows = [[] for _ in range(1 + max(p.row for p in places))]
@@ -345,13 +361,7 @@ def place_boxes(graph):
                 _fit(row, "below")
             for row in run:
                 _fit(row, "above")
-    left = MARGIN
-    for run in runs:
-        members = [p for row in run for p in row]
-        shift = left - min(p.x - p.width / 2 for p in members)
-        for p in members:
-            p.x = round(p.x + shift, 1)
-        left = max(p.x + p.width / 2 for p in members) + ZONES
+    _put_side_by_side(runs)
     _find_ports(graph)
 
 
@@ -388,7 +398,7 @@ def _barycentre(p):
 
 
 def _fit(places, side):
-    """Give the places of a row their x: least squares to the mean of their neighbours on that side, order and gaps kept.
+    """Give the places of a row their x: least squares to the mean of the neighbours on that side, in order, with gaps.
 
     With t = (wanted x) − (x if all stood as near as they may), this is the isotonic regression of t, which the pooling
     of adjacent violators solves: blocks that would overlap are joined and move to their weighted mean.
@@ -411,18 +421,38 @@ def _fit(places, side):
 
 def _weight(p):
     """How much a place pulls: leaves give way, lanes stay straight."""
-    return 4.0 if not isinstance(p, Box) else 0.02 if p.leaf else 1.0
+    return 4.0 if not isinstance(p, Box) else 1e-3 if p.leaf else 1.0
+
+
+def _put_side_by_side(runs):
+    """Move each order as far left as it may, right of all lower orders in each of its rows."""
+    edge = [MARGIN - ZONES] * len(runs[0])  # the right edge of what stands there, row by row
+    for run in runs:
+        shift = max(edge[row] + ZONES - places[0].x + places[0].width / 2 for row, places in enumerate(run) if places)
+        for row, places in enumerate(run):
+            for p in places:
+                p.x = round(p.x + shift, 1)
+                edge[row] = p.x + p.width / 2
 
 
 def _find_ports(graph):
-    """The xs of every edge: edges of one box leave and arrive side by side, in the order of where they lead."""
+    """The xs of every edge. It ends as near below what it comes from as its box allows, and begins as near above."""
     for edge in graph.edges:
         edge.xs = [p.x for p in edge.way]
     for box in graph.boxes:
-        for end, beside, edges in ((0, 1, box.out), (-1, -2, box.into)):
-            step = min(16, (box.width - 40) / max(1, len(edges)))
-            for i, edge in enumerate(sorted(edges, key=lambda e: e.way[beside].x)):
-                edge.xs[end] = round(box.x + step * (i - (len(edges) - 1) / 2), 1)
+        _spread(box, box.into, -1, lambda edge: edge.way[-2].x)
+    for box in graph.boxes:
+        _spread(box, box.out, 0, lambda edge: edge.xs[1])
+
+
+def _spread(box, edges, end, wanted):
+    """The ends of the edges on one side of a box: in the middle half of it, side by side."""
+    edges, room = sorted(edges, key=wanted), box.width / 4
+    step = min(14, 2 * room / max(1, len(edges) - 1))
+    x = box.x - room - step
+    for i, edge in enumerate(edges):
+        most = box.x + room - step * (len(edges) - 1 - i)
+        x = edge.xs[end] = round(min(max(wanted(edge), x + step), most), 1)
 
 
 def _columns(box):
@@ -487,7 +517,7 @@ class Picture:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.wide}" height="{bottom}" '
             f'viewBox="0 0 {self.wide} {bottom}" data-wide="{self.wide}" data-top="{top}" data-gap="{GAP}">',
             _tip(self._heading()),
-            "<defs>" + "".join(map(_arrow, self._strokes())) + "</defs>",
+            "<defs>" + "".join(_arrow(*pair) for pair in enumerate(STROKES)) + "</defs>",
             f'<rect class="paper" width="{self.wide}" height="{bottom}" fill="#ffffff"/>',
             f'<g font-family="sans-serif" font-size="12" fill="{INK}">{head}</g>',
             *(self._edge(edge, tops) for edge in self.graph.edges),
@@ -525,32 +555,33 @@ class Picture:
     def _caption(self):
         if self.number is None:
             return "Data flows down along the edges. The number in a box is the norm of its value."
-        asked = f" ({self.tape._title(self.number)})" if self.title else ""
+        which = self.tape._title(self.number) if self.title else f"backward pass {self.number}"
         return (
-            "Data flows down along the edges, the gradient flows up. The number in a box is the norm of the gradient that "
-            f"arrives at its result in backward pass {self.number}{asked}. Bars, and the thickness of edges by the gradient "
-            f"sent along them, are logarithmic from {_short(self.low)} to {_short(self.high)}."
+            "Data flows down along the edges, the gradient flows up. The number in a box is the norm of the gradient "
+            f"that arrives at its result in {which}. Bars, and the thickness of edges by the gradient sent along them, "
+            f"are logarithmic from {_short(self.low)} to {_short(self.high)}."
         )
 
     def _legend(self):
         """Pairs (attributes of a chip, words) of what occurs here."""
-        words = ["forward pass", "first derivative (recorded VJPs)", "second derivative", "third derivative and on"]
+        words = [
+            "forward pass",
+            "first derivative: ops that VJPs recorded",
+            "second derivative",
+            "third derivative and on",
+        ]
         found = [(f'fill="{COLOURS[i][1]}" stroke="{COLOURS[i][0]}" stroke-width="1.5"', words[i]) for i in self.orders]
         grey, states = 'fill="#ffffff" stroke="#9aa5b1"', {box.state for box in self.graph.boxes}
-        if states & {"dies", "not finite"}:
-            which = " or ".join(w for w in ("dies", "not finite") if w in states)
+        if worst := [state for state in RED_WORDS if state in states]:
             chip = f'fill="{RED[1]}" stroke="{RED[0]}" stroke-width="2.5"'
-            found.append((chip, {"dies": "gradient dies here"}.get(which, which)))
+            found.append((chip, ", ".join(RED_WORDS[state][0] for state in worst)))
         if "zero" in states:
             found.append((f'{grey} opacity=".5"', "gradient exactly 0"))
         if "none" in states:
-            found.append((f'{grey} stroke-dasharray="4 3"', "no gradient asked for"))
+            found.append((f'{grey} stroke-dasharray="4 3"', "no gradient computed"))
         return found
 
     # ---- edges -----------------------------------------------------------------------------------------------------
-
-    def _strokes(self):
-        return [colour for colour, _ in COLOURS] + [RED[0]]
 
     def _level(self, norm):
         """Between 0 and 1 on the logarithmic scale of the picture."""
@@ -559,10 +590,10 @@ class Picture:
         return min(1.0, max(0.0, log10(norm / self.low) / log10(self.high / self.low)))
 
     def _edge(self, edge, tops):
-        stroke = (
-            self._strokes().index(RED[0]) if edge.norm is not None and not isfinite(edge.norm) else edge.target.zone
-        )
-        look = f'stroke-width="{1 + 3.5 * self._level(edge.norm):.2f}" stroke-opacity="{0.4 + 0.4 * self._level(edge.norm):.2f}"'
+        bad = edge.norm is not None and not isfinite(edge.norm)
+        stroke = len(COLOURS) if bad else edge.target.zone
+        level = self._level(edge.norm)
+        look = f'stroke-width="{1 + 3.5 * level:.2f}" stroke-opacity="{0.4 + 0.4 * level:.2f}"'
         if self.number and not edge.norm:
             look = 'stroke-width="1.2" stroke-opacity=".45" stroke-dasharray="3 4"'
         xs = [f"{x:g}" for x in edge.xs]
@@ -571,7 +602,7 @@ class Picture:
         return (
             f'<path class="edge" data-from="{self.number_of[edge.source]}" data-to="{self.number_of[edge.target]}" '
             f'data-row="{edge.source.row}" data-xs="{" ".join(xs)}" d="{_curve(edge, xs, tops)}" fill="none" '
-            f'stroke="{self._strokes()[stroke]}" {look} marker-end="url(#minigan-arrow-{stroke})">'
+            f'stroke="{STROKES[stroke]}" {look} marker-end="url(#minigan-arrow-{stroke})">'
             f"{_tip(ends + (chr(10) + sent if self.number else ''))}</path>"
         )
 
@@ -581,8 +612,8 @@ class Picture:
         left, (low, tall) = f"{box.x - box.width / 2:g}", box.heights
         stroke, fill = COLOURS[box.zone]
         look = f'fill="{fill}" stroke="{stroke}" stroke-width="1.2"'
-        if box.state in ("dies", "not finite"):
-            look = f'fill="{fill if box.state == "dies" else RED[1]}" stroke="{RED[0]}" stroke-width="2.5"'
+        if box.state in RED_WORDS:
+            look = f'fill="{RED[1]}" stroke="{RED[0]}" stroke-width="2.5"'
         elif box.state == "zero":
             look += ' opacity=".4"'
         elif box.state == "none":
@@ -625,21 +656,18 @@ class Picture:
     def _body(self, box, stroke):
         """What an open box shows below."""
         yield f'<path d="M0,{HEAD}H{box.width}" stroke="{stroke}" stroke-opacity=".5"/>'
-        ends = [10.0]
-        for n in _columns(box):
-            ends.append(ends[-1] + LETTER * TEXT * (n + 2))
+        widths = [LETTER * TEXT * (n + 2) for n in _columns(box)]
+        right = box.width - 10
+        xs = [10, 10 + widths[0], right - widths[3], right]
         for i, (cells, tip) in enumerate(box.lines):
-            y, faint = HEAD + LINE * (i + 1) + 1, f' fill="{FAINT}"' if i == 0 or len(cells) == 1 else ""
-            texts = [_text(f"{ends[j]:g}", y, cell, faint) for j, cell in enumerate(cells[:2])]
-            texts += [
-                _text(f"{ends[j + 1] - 2 * LETTER * TEXT:g}", y, cells[j], f'text-anchor="end"{faint}')
-                for j in range(2, len(cells))
-            ]
+            y, look = HEAD + LINE * (i + 1) + 1, f'fill="{FAINT}"' if i == 0 or len(cells) == 1 else ""
+            ends = ["", "", 'text-anchor="end" ', 'text-anchor="end" ']
+            texts = [_text(f"{x:g}", y, cell, end + look) for x, cell, end in zip(xs, cells, ends)]
             yield f"<g>{_tip(tip) if tip else ''}{''.join(texts)}</g>"
 
     def _pill(self, box):
         """The word on a box that is in trouble."""
-        if box.state not in ("dies", "not finite"):
+        if box.state not in RED_WORDS:
             return ""
         width = round(LETTER * TEXT * len(box.state) + 12)
         return f'<rect x="{box.width - width - 8}" y="-9" width="{width}" height="15" rx="7" fill="{RED[0]}"/>' + _text(
@@ -654,11 +682,8 @@ class Picture:
             if stats:
                 bad = f", {stats.bad} not finite" if stats.bad else ""
                 lines.append(f"‖{name}‖ = {stats.norm:.4g}, {100 * stats.zeros:.3g} % zeros{bad}")
-        words = {
-            "dies": "the gradient dies here: all that goes on to the inputs is 0",
-            "none": "no gradient was asked for",
-        }
-        lines += [words[box.state]] if box.state in words else []
+        lines += [RED_WORDS[box.state][1]] if box.state in RED_WORDS else []
+        lines += ["no gradient was computed"] if box.state == "none" else []
         return "\n".join([*lines, f"{box.last.line}: {_source(box.last)}"])
 
 
@@ -682,12 +707,10 @@ def _curve(edge, xs, tops):
     return d
 
 
-def _arrow(colour, sizes=(9, 8)):
-    i = [c for c, _ in COLOURS].index(colour) if colour != RED[0] else len(COLOURS)
-    return (
-        f'<marker id="minigan-arrow-{i}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="{sizes[0]}" '
-        f'markerHeight="{sizes[1]}" markerUnits="userSpaceOnUse" orient="auto"><path d="M0,1L10,5L0,9Z" fill="{colour}"/></marker>'
-    )
+def _arrow(number, colour):
+    size = 'viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="8" markerUnits="userSpaceOnUse"'
+    tip = f'<path d="M0,1L10,5L0,9Z" fill="{colour}"/>'
+    return f'<marker id="minigan-arrow-{number}" {size} orient="auto">{tip}</marker>'
 
 
 def _text(x, y, text, more=""):

@@ -137,12 +137,14 @@ class NetworkVerification:
 ALL = ("layer", "its ops", "error", "as a whole", "ops of its derivatives")
 
 
-def verify_all(module, *inputs, order=3, rtol=1e-6, seed=0):
+def verify_all(module, *inputs, order=3, rtol=1e-6, seed=0, skip=()):
     """Check every VJP that differentiating this network uses, each where it is used; name the one that is wrong.
 
     module: a `Module`, checked in the mode (training or evaluation) it is in. inputs: arrays or Tensors to call it
     with, a few samples are enough; with none, standard normal ones of a shape that fits its first layer
-    (`example_inputs`). order: up to which derivative. rtol: the largest relative error allowed.
+    (`example_inputs`). order: up to which derivative. rtol: the largest relative error allowed. skip: paths of layers
+    that are not checked, nor, as a whole, those around them: a gradient that is reversed or passed straight through on
+    purpose.
 
     Layers with spectral normalisation are checked in evaluation: in training the power iteration's vectors are
     constants for the gradient, by definition. Nothing of the network is changed. Returns a `NetworkVerification`, to be
@@ -161,10 +163,21 @@ def verify_all(module, *inputs, order=3, rtol=1e-6, seed=0):
         inputs = inputs or example_inputs(module, seed)
         shown = " and ".join(str(tuple(a.shape)) for a in inputs)
         calls, layers = _collect(module, inputs, order, seed, double)
-        checks = _check_calls(calls, order, rtol, seed, call_site(2)[0]) + _check_layers(
-            layers, order, rtol, seed, double
-        )
+        calls, layers = _without(skip, module, calls, layers)
+        checks = _check_calls(calls, order, rtol, seed, call_site(2)[0])
+        checks += _check_layers(layers, order, rtol, seed, double)
     return NetworkVerification(module.path or type(module).__name__, f"{'guessed ' * guessed}inputs {shown}", checks)
+
+
+def _without(skip, module, calls, layers):
+    """The calls outside the layers ``skip``, and the layers that neither are such ones nor hold one."""
+    skip, paths = [skip] if isinstance(skip, str) else list(skip), {m.path for _, m in module.named_modules()}
+    if unknown := [path for path in skip if path not in paths]:
+        raise ValueError(f"verify_all: skip: no layer is called {unknown[0]!r}; there are {', '.join(sorted(paths))}")
+    within = lambda path, other: path == other or path.startswith(f"{other}.") or not other
+    calls = {key: c for key, c in calls.items() if not any(within(c.scope, path) for path in skip)}
+    around = lambda m: any(within(path, m.path) or within(m.path, path) for path in skip)
+    return calls, {m: call for m, call in layers.items() if not around(m)}
 
 
 def _leaf(array):
@@ -249,6 +262,9 @@ def _attempts(fn, arrays, order, rtol, seed):
 KINKS = (1e-6, 1e-7, 1e-5, 2e-4, 1e-8)  # step sizes: many elements are near a kink, small derivatives want large steps
 
 
+FROZEN = " (right in the derivative before: it treats something as a constant that depends on the inputs)"
+
+
 def _blamed(call, k, error, caller):
     """The error that names an op. caller: the code that called `verify_all`, which is no news."""
     op, why = call.op, str(error)
@@ -258,12 +274,7 @@ def _blamed(call, k, error, caller):
     rules = [r for r in op.rules if name in r.names]
     which = {1: "", 2: " once differentiated again", 3: " twice differentiated again"}
     what = f"the VJP of {op.name} for {name!r} is wrong{which.get(k, f' in derivative {k}')}"
-    hint = (
-        " (right in the derivative before: it treats something as a constant that depends on the inputs)"
-        if k > 1
-        else ""
-    )
-    lines = [f"verify_all: {what}{hint}", f"    {formula(op)}"]
+    lines = [f"verify_all: {what}{FROZEN * (k > 1)}", f"    {formula(op)}"]
     lines.append(f"    {why.splitlines()[0]}")
     lines += [f"  in {call.scope}"] if call.scope else []
     lines += [show_site(call.site)] if call.site[0] is not caller else []
@@ -316,12 +327,9 @@ def _check_layers(layers, order, rtol, seed, double):
         error, who = _attempts(fn, arrays, order, rtol, seed), module.path or type(module).__name__
         if isinstance(error, GradientError):
             detail = f"    {str(error).splitlines()[0]}"
-            what = (
-                f"verify_all: the gradient of {who} ({type(module).__name__}) is wrong, though each op in it is right"
-            )
-            fix = (
-                "something in its forward() is cut loose, by detach(), .data or .numpy(), where a gradient should flow"
-            )
+            kind, cut = type(module).__name__, "by detach(), .data or .numpy()"
+            what = f"verify_all: the gradient of {who} ({kind}) is wrong, though each op in it is right"
+            fix = f"something in its forward() is cut loose, {cut}; if it is meant to be, skip=[{who!r}]"
             raise GradientError(f"{what}\n{detail}\n  Fix: {fix}")
         rows.append(Verified(who, None, fn.arguments, 0, order, error))
     return rows
