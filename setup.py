@@ -19,7 +19,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["minigan", "minigan.*"]),
-    package_data={"minigan": ["py.typed", "data/*.npz", "data/NOTICE.md", "metrics/*.npz"]},
+    package_data={"minigan": ["py.typed", "data/*.npz", "data/NOTICE.md", "metrics/*.npz", "inspect/*.js"]},
     zip_safe=False,
     install_requires=["numpy>=2", "scipy>=1.13", "matplotlib>=3.9", "tqdm>=4.66"],
     extras_require={
