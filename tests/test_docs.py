@@ -1,5 +1,6 @@
 """The documentation is true: its code runs, its links lead somewhere."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,12 +11,20 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language="python"):
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    """The blocks of code, each behind as many empty lines as stand above it: errors and tapes then show lines of the
+    page.
+    """
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+    return ["\n" * text.count("\n", 0, m.start(1)) + m[1] for m in found]
 
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("tutorial", "games", "transport", "metrics"))],
+    [
+        ROOT / "README.md",
+        *(ROOT / f"docs/{name}.md" for name in ("tutorial", "games", "transport", "metrics", "inspect")),
+    ],
     ids=lambda p: p.name,
 )
 def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):
@@ -39,8 +48,11 @@ def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):
     if page.stem == "transport":
         assert "the certificate holds to 1e-9" in printed and "\n5.0" in printed
         assert re.search(r"primal  ⟨C, P⟩ +0\.151485788113695", printed)
+    if page.stem in ("metrics", "inspect"):
+        shown = printed.replace(f"{page.parent}{os.sep}", "").replace(f"{ROOT}{os.sep}", "")
+        missing = [line for block in blocks(page, "text") for line in block.splitlines() if line not in shown]
+        assert not missing, missing
     if page.stem == "metrics":
-        assert all(line in printed for block in blocks(page, "text") for line in block.splitlines())
         assert re.search(r"floor 0.0014\d*, n=2500", printed)
     if page.stem == "tutorial":
         assert float(re.search(r"accuracy ([\d.]+)", printed)[1]) > 0.7
@@ -72,6 +84,7 @@ def test_doctests():
 
     names = ["minigan", "minigan.backend.random", "minigan.autodiff.modes", "minigan.autodiff.engine"]
     names += ["minigan.autodiff.check", "minigan.nn.layers", "minigan.optim.averages", "minigan.objectives"]
-    names += ["minigan.transport", "minigan.transport.exact", "minigan.transport.funnels"]
+    names += ["minigan.transport", "minigan.transport.exact", "minigan.transport.funnels", "minigan.display"]
+    names += ["minigan.inspect.watch", "minigan.inspect.graph"]
     results = [doctest.testmod(importlib.import_module(name)) for name in names]
     assert all(r.failed == 0 for r in results) and sum(r.attempted for r in results) > 15

@@ -17,6 +17,7 @@ FOLDER = ROOT / "examples"
 EXAMPLES = sorted(path.name for path in FOLDER.glob("[0-9]*.py"))
 DCGAN, SMALL = "10_mnist_dcgan.py", ("--channels", "4", "--batch-size", "8")
 ALWAYS = {"config.json", "metrics.jsonl"}
+PICTURES = {"losses.png", "diagnostics.png", "interpolation.png"}
 LEAVES = {  # example: (options that make it small, the picture that it names, what else is in the run's folder)
     "01_first_gradient.py": ((), "gradient.png", ALWAYS),
     "02_shift_gan.py": ((), "shift.png", ALWAYS),
@@ -31,17 +32,22 @@ LEAVES = {  # example: (options that make it small, the picture that it names, w
     "12_mnist_wgan_gp.py": (
         ("--steps", "2", "--n-critic", "1", *SMALL),
         "critic.png",
-        ALWAYS | {"checkpoint.npz", "losses.png", "diagnostics.png", "digits.png", "interpolation.png"},
+        ALWAYS | PICTURES | {"checkpoint.npz", "digits.png"},
     ),
     "13_mnist_classifier.py": ((), "classifier.png", ALWAYS),
     "14_metrics_tell_failures_apart.py": ((), "failures.png", ALWAYS),
+    "15_look_inside.py": (
+        ("--steps", "3"),
+        "inside.png",
+        ALWAYS | PICTURES | {"checkpoint.npz", "digits.png", "gradient_flow.png", "graph.svg", "tape.txt"},
+    ),
     DCGAN: (
         ("--steps", "5", *SMALL),
         "digits.png",
-        ALWAYS | {"checkpoint.npz", "losses.png", "diagnostics.png", "interpolation.png"},
+        ALWAYS | PICTURES | {"checkpoint.npz"},
     ),
 }
-TRAINED = {name for name in EXAMPLES if name[:2] in ("02", "05", "06", "08", "09", "10", "11", "12")}
+TRAINED = {name for name in EXAMPLES if name[:2] in ("02", "05", "06", "08", "09", "10", "11", "12", "15")}
 
 
 def command(example, *options):

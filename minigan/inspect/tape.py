@@ -17,6 +17,8 @@ it is dropped. Norms are computed when it is asked. What it records changes no n
 import weakref
 from difflib import get_close_matches
 
+import numpy as np
+
 from ..autodiff.node import Node
 from ..autodiff.tensor import Tensor
 from ..backend import is_array
@@ -288,7 +290,8 @@ class Tape(Watcher):
         parts = self._pass(number).edges.get((source, target))
         if not parts:
             return None
-        total = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])  # x·x sends two
+        with np.errstate(all="ignore"):  # ∞ − ∞
+            total = sum(parts[1:], parts[0])  # x·x sends two
         return length(total, self.entries[target].shape)
 
     def path(self, a, b=None, number=None):
