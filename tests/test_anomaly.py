@@ -179,10 +179,10 @@ def test_the_first_derivative_of_a_root_at_0():
         f"""
         the VJP of sqrt for 'x' gives infinity: born here
             x̄ = ȳ/(2y)   (infinite at 0; for lengths use `norm`)
-            ȳ        (2,) float32  min 1  max 1  mean 1
+            arriving (2,) float32  min 1  max 1  mean 1
             out      (2,) float32  min 0  max 1  mean 0.5  zeros 1
             result   (2,) float32  min 0.5  max 0.5  mean 0.5  infinite 1
-            first at [1]: inf, where ȳ = 1, out = 0
+            first at [1]: inf, where arriving = 1, out = 0
           in the first derivative
         @line
           Fix: {POLE}
@@ -207,7 +207,7 @@ def test_the_second_derivative_of_the_third_term():
     lines = str(error).splitlines()
     assert lines[0] == "the VJP of power for 'x' gives infinity: born here"
     assert lines[3] == "    x        (3,) float32  min 0  max 4  mean 1.667  zeros 1"
-    assert lines[5].endswith(", x = 0") and lines[5].startswith("    first at [1]: inf, where ȳ = ")
+    assert lines[5].endswith(", x = 0") and lines[5].startswith("    first at [1]: inf, where arriving = ")
     assert lines[6:] == [
         "  in the second derivative",
         *at(double_backward, "mg.grad(first + second + third, x, create_graph=True)"),
@@ -772,3 +772,12 @@ def test_an_operand_made_of_a_derivative_says_so():
     assert text.index("(mg.sqrt(") < text.index("made of a derivative") < text.index("(g,) = mg.grad(")
     forward = caught(lambda: mg.sqrt(x - 100.0))
     assert "made of a derivative" not in str(forward)
+
+
+def test_a_place_is_shown_only_where_it_means_something():
+    """Row times column: the operands' numbers at the result's place have no part in it."""
+    x, y = leaf(*[[1e30] * 3] * 3), np.zeros((3, 3), np.float32)
+    y[2, 1] = 1e30
+    assert str(caught(lambda: x @ y)).count("first at [0, 1]: inf\n") == 1
+    assert "first at [0, 1]: inf, where x = 1e+30" in str(caught(lambda: x * np.eye(3, k=1, dtype="float32") * 1e30))
+    assert "first at [0]: inf\n" in str(caught(lambda: mg.sum(leaf([3e38, 3e38]), axis=1)))

@@ -193,6 +193,18 @@ def test_a_mistake_in_the_aux_of_the_raw_pass():
     caught(wrong, draw(3), by="0")
 
 
+def test_a_recorded_rule_that_is_not_the_raw_one():
+    """Each is consistent in itself: the recorded one with differences of itself, the raw one with differences of y."""
+
+    def rule(g, x, aux):
+        return g * mg.exp(x) * (1.5 if aux is None else 1.0)
+
+    wrong = op(lambda x: (np.exp(x), np.exp(x)), aux=True, x=rule)
+    mg.check_grad(wrong, draw(3), order=1)  # the raw rule alone
+    with pytest.raises(mg.GradientError, match=r"derivative 1 by argument 0 \('x'\) is wrong.* recorded "):
+        mg.check_grad(wrong, draw(3), order=2)
+
+
 def test_nan_is_no_gradient():
     caught(op(lambda x: x * 2.0, x=lambda g: g * np.nan), draw(3), by="0")
 

@@ -50,8 +50,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, capsys, monkeypatch):
         assert re.search(r"primal  ⟨C, P⟩ +0\.151485788113695", printed)
     if page.stem in ("metrics", "inspect"):
         shown = printed.replace(f"{page.parent}{os.sep}", "").replace(f"{ROOT}{os.sep}", "")
-        missing = [line for block in blocks(page, "text") for line in block.splitlines() if line not in shown]
-        assert not missing, missing
+        shown = shown.splitlines()
+        for line in (line for block in blocks(page, "text") for line in block.splitlines() if line):
+            begin, cut, _ = line.partition(" …")  # what rounding decides is left out
+            assert any(s.startswith(begin) for s in shown) if cut else line in shown, line
     if page.stem == "metrics":
         assert re.search(r"floor 0.0014\d*, n=2500", printed)
     if page.stem == "tutorial":

@@ -901,3 +901,41 @@ def test_a_layer_that_is_meant_to_be_wrong_can_be_left_out():
         assert scopes == {"N.dense1", "N.dense2"}  # N as a whole holds it
     with pytest.raises(ValueError, match=r"skip: no layer is called 'reversed1'; there are N, N\.dense1"):
         mg.verify_all(net, skip="reversed1")
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 100.0])
+@pytest.mark.parametrize("apart", [0.0, 1e-4, 1.0])
+def test_a_small_difference_of_large_numbers(offset, apart):
+    """A critic's loss, mean D(fake) − mean D(real): what its terms are rounded by is not small beside it."""
+    D = models.mlp(2, 16, 16, 1, name="D", seed=0)
+    D.dense3.bias.assign([offset])
+    real = RNG.standard_normal((64, 2)).astype(np.float32)
+    fake = (real + apart * RNG.standard_normal((64, 2))).astype(np.float32)
+    for p in D.parameters():
+        result = mg.verify(lambda: mg.mean(D(fake)) - mg.mean(D(real)), p, n=4)
+        assert result.single < 1  # and not 1e9 where the gradient is 0 but for rounding
+
+
+def test_a_recorded_rule_that_is_not_the_raw_one():
+    """Of what only the recorded pass computes, differences of the raw one tell nothing."""
+    right = registry["batch_norm"].rules[0].fn
+
+    def wrong(g, x, gamma, aux, x_shape, *, eps):
+        g_x, *others = right(g, x, gamma, aux, x_shape, eps=eps)
+        return [1.5 * g_x if aux is None else g_x, *others]
+
+    with planted("batch_norm", "x", wrong), pytest.raises(mg.GradientError) as error:
+        mg.verify_all(models.dcgan_discriminator(2))
+    assert "the VJP of batch_norm for 'x' gives something else when it is recorded" in str(error.value)
+    assert "in D.batchnorm1" in str(error.value)
+
+
+def test_where_there_is_no_derivative_nothing_is_blamed():
+    class Root(nn.Module):
+        def forward(self, x):
+            """√|x| of any shape."""
+            return mg.sqrt(mg.abs(x))
+
+    with pytest.raises(ValueError, match="no derivative to compare with"):
+        mg.verify_all(Root(), np.zeros((4, 3)))
+    mg.verify_all(Root(), np.ones((4, 3)))

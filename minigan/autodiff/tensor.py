@@ -103,9 +103,9 @@ class Tensor:
         node = self.node
         if node is None:
             raise ValueError("hook: this Tensor requires no gradient, none will ever arrive")
-        node.hooks, own = node.hooks or [], lambda g: fn(g)  # its own, should fn be given twice
-        node.hooks.append(own)
-        return lambda: node.hooks.remove(own) if own in node.hooks else None
+        node.hooks = hooks = node.hooks or []
+        hooks.append(own := (lambda g: fn(g)))  # its own, should fn be given twice
+        return lambda: hooks.remove(own) if own in hooks else None
 
     def to(self, device):
         """The same values on ``device`` (``"cpu"``, ``"cuda"``) as a constant Tensor; self if there already."""

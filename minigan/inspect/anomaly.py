@@ -119,7 +119,7 @@ class _Anomaly(Watcher):
             whose = node if bad[0] == "out" else dict(zip(op.arguments, node.parents, strict=False)).get(bad[0])
             text = f"{what}: inherited from the forward pass, whose {bad[0]!r} is not finite"
             return self._inherited(whose or node, text, None, event, bad[0])
-        operands = [("ȳ", _array(event.args[0])), *kept]
+        operands = [("arriving", _array(event.args[0])), *kept]  # the cotangent
         return _error(event, f"{what}: born here", node, operands=operands, result=part, born=True, operand=argument)
 
     def _inherited(self, node, what, value, event, operand=None):
@@ -158,7 +158,7 @@ def _error(event, what, node, *, operands=(), result=None, born, operand=None):
     lines += [f"    {name:<8} {_describe(a)}" for name, a in operands]
     if result is not None:
         lines.append(f"    {'result':<8} {_statistics(result)}")
-        lines += _first_place(result, operands)
+        lines += _first_place(result, operands if _elementwise(op) else ())
     site, scope = (node.site, node.scope) if node is not None else (event.site, event.scope)
     site = event.site if kind == "pass" else site
     chain = origins(node if node is not None else event)
@@ -231,7 +231,7 @@ def _statistics(array):
 
 
 def _first_place(result, operands):
-    """The first bad number, and what the operands hold there (where they have its shape, or broadcast to it)."""
+    """The first bad number, and what the operands of an elementwise op hold there."""
     result = _host(result)
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
     found = []
@@ -244,6 +244,15 @@ def _first_place(result, operands):
                 continue
     place = f"[{', '.join(map(str, index))}]" if index else "the only number"
     return [f"    first at {place}: {float(result[index])}" + (f", where {', '.join(found)}" if found else "")]
+
+
+def _elementwise(op):
+    """Does a place in the result belong to the same place in the operands?"""
+    if op is None or op.name == "matmul":  # which broadcasts, too
+        return False
+    if op.broadcasts or op.__module__.endswith(".ops.elementwise"):
+        return True
+    return len(op.arguments) == 1 and not {"axis", "axes", "shape", "index"} & {*op.params}
 
 
 def _kind(array):

@@ -256,6 +256,11 @@ def _attempts(fn, arrays, order, rtol, seed):
                 failed = failed or error
         if "uncertain by" not in str(failed) or re.search("analytic (nan|-?inf)", str(failed)):
             break
+    if re.search("numerical (nan|-?inf)", str(failed)):
+        raise ValueError(
+            f"verify_all: at these inputs there is no derivative to compare with (a pole, or the edge of a domain): "
+            f"give other inputs\n    {str(failed).splitlines()[0]}"
+        )
     return failed
 
 
@@ -273,8 +278,10 @@ def _blamed(call, k, error, caller):
     name = op.arguments[0 if op.variadic else blamed]
     rules = [r for r in op.rules if name in r.names]
     which = {1: "", 2: " once differentiated again", 3: " twice differentiated again"}
-    what = f"the VJP of {op.name} for {name!r} is wrong{which.get(k, f' in derivative {k}')}"
-    lines = [f"verify_all: {what}{FROZEN * (k > 1)}", f"    {formula(op)}"]
+    what = f"the VJP of {op.name} for {name!r} is wrong{which.get(k, f' in derivative {k}')}{FROZEN * (k > 1)}"
+    if ", recorded " in why:
+        what = f"the VJP of {op.name} for {name!r} gives something else when it is recorded (create_graph)"
+    lines = [f"verify_all: {what}", f"    {formula(op)}"]
     lines.append(f"    {why.splitlines()[0]}")
     lines += [f"  in {call.scope}"] if call.scope else []
     lines += [show_site(call.site)] if call.site[0] is not caller else []

@@ -4,6 +4,10 @@
 
 for some entries of a tensor, and for all of them at once along a random direction. Which op is to blame where they
 differ is found by `verify_all`.
+
+How well the differences are known: every number v of the graph is rounded, by ε·|v|, and each rounding moves the loss
+by ε·|v·∂L/∂v| (Linnainmaa 1976), so that L is uncertain by about ε·√Σ(v·∂L/∂v)², also where it is a small difference of
+large numbers, as a critic's loss is.
 """
 
 from dataclasses import dataclass
@@ -21,9 +25,10 @@ from ..display import html_table, text_table
 from ..errors import GradientError, message
 from ..nn import Module
 from .double import in_double, undisturbed
+from .tape import tape
 
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-4, 1e-3)  # of the differences: a kink spoils some of them, a wrong rule all
-ROUNDING = 2e-15  # how well a float64 loss is known, as a share of it
+ROUNDING = 2e-15  # of a float64 number, as a share of it: some ε, as an op rounds more than once
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def verify(loss_fn, tensor, n=8, rtol=1e-5, seed=0):
     loss_fn: takes nothing and returns a scalar Tensor, everything in it computed anew (``lambda: game.loss("D",
     batch)``); random numbers must be the same at every call. tensor: a leaf it depends on, such as ``D.conv2.weight``.
     n: how many entries: half of them those with the largest gradient, half at random; besides, all entries at once
-    along a random direction, which no mistake survives. rtol: the largest relative error allowed.
+    along a random direction, which a mistake of more than rtol does not survive. rtol: the largest relative error
+    allowed.
 
     Some ten evaluations of the loss per entry. The network is left bit for bit as it was. Layers with spectral
     normalisation are computed as in evaluation: the vectors of the power iteration are constants for the gradient.
@@ -116,7 +122,9 @@ def verify(loss_fn, tensor, n=8, rtol=1e-5, seed=0):
         own, _ = _gradient(loss_fn, tensor, modules)
     with in_double() as double:
         double.double_leaf(tensor)
-        gradient, reached = _gradient(loss_fn, tensor, double)
+        with tape() as t:
+            gradient, reached = _gradient(loss_fn, tensor, double)
+        noise = ROUNDING * _sensitivity(t)
         loss, again = _loss(loss_fn, double), _loss(loss_fn, double)
         if not isfinite(loss):
             raise ValueError(f"verify: the loss is {loss}; compute it inside mg.anomaly() to see why")
@@ -125,17 +133,20 @@ def verify(loss_fn, tensor, n=8, rtol=1e-5, seed=0):
             raise ValueError(f"{what}: draw its random numbers outside, or from a fixed seed")
         where = backend.of(tensor.data)
         direction = where.asarray(rng.choice([-1.0, 1.0], tensor.shape) * rng.uniform(0.25, 1.0, tensor.shape))
-        checks = [_check("all, along a direction", loss_fn, tensor, gradient, direction, loss, double, rtol)]
+        checks = [_check("all, along a direction", loss_fn, tensor, gradient, direction, noise, double, rtol)]
         for index in _entries(where.to_host(gradient), n, rng):
             one = where.xp.zeros_like(tensor.data)
             one[index] = 1.0
             shown = f"[{', '.join(map(str, index))}]"
-            checks.append(_check(shown, loss_fn, tensor, gradient, one, loss, double, rtol))
-    xp, size = where.xp, float((gradient * gradient).sum()) ** 0.5
-    single = float(xp.sqrt(((own - gradient) ** 2).sum())) / size if size else 0.0
+            checks.append(_check(shown, loss_fn, tensor, gradient, one, noise, double, rtol))
+    size = float((gradient * gradient).sum()) ** 0.5
+    apart = float(((own - gradient) ** 2).sum()) ** 0.5
+    single = apart / size if size > noise else 0.0  # below, it is 0 but for rounding
     result = Verification(name, checks, loss, single, rtol)
     if not result.holds():
         fix = "verify_all(network) names the op whose VJP is wrong"
+        if tensor.node.hooks:
+            fix = f"{name} has a hook: does that change the gradient? Else {fix}"
         if not reached:
             fix = f"{name} is used, but the graph does not lead to it: it was frozen, detached, or used by its .data"
         raise GradientError(f"verify: the gradient is wrong\n{result}\n  Fix: {fix}")
@@ -189,8 +200,16 @@ def _entries(gradient, n, rng):
     return [tuple(map(int, np.unravel_index(i, gradient.shape))) for i in [*largest, *others][: min(n, size)]]
 
 
-def _check(where, loss_fn, leaf, gradient, direction, loss, double, rtol):
-    """Compare along one direction, with several step sizes until one agrees; else with the one that agrees best."""
+def _sensitivity(t):
+    """√Σ(v·∂L/∂v)² over all numbers of the graph: see the top of this file."""
+    pairs = [(e.value, e.grad) for e in t.rows()]
+    return sum(float(((v.data * g.data) ** 2).sum()) for v, g in pairs if v is not None and g is not None) ** 0.5
+
+
+def _check(where, loss_fn, leaf, gradient, direction, noise, double, rtol):
+    """Compare along one direction, with several step sizes until one agrees; else with the one that agrees best.
+    noise: of the loss.
+    """
     start, analytic, found = leaf.data, float((gradient * direction).sum()), []
     scale = max(float(abs(start).max()) if start.size else 0.0, 1e-3)
 
@@ -202,7 +221,7 @@ def _check(where, loss_fn, leaf, gradient, direction, loss, double, rtol):
         for step in STEPS:
             h = step * scale
             near, far = at(h) - at(-h), at(2 * h) - at(-2 * h)
-            found.append(Check(where, analytic, (8 * near - far) / (12 * h), ROUNDING * abs(loss) / h))
+            found.append(Check(where, analytic, (8 * near - far) / (12 * h), noise / h))
             if found[-1].error <= rtol:
                 return found[-1]
     finally:

@@ -57,6 +57,7 @@ class Event:
     site      whose line it is: a call site for `errors.show_site`
     recorded  is this VJP or pass itself recorded (``create_graph``)?
     inside    the event that this one is part of, or None
+    needs     vjp: is the gradient of an argument asked for? A bool for each argument of the op
     seconds   afterwards: how long it took, everything inside included
     """
 
@@ -145,6 +146,16 @@ def watching(watcher):
         last = max((i for i, w in enumerate(here) if w is watcher), default=len(here))
         _here.watchers = here[:last] + here[last + 1 :]
         _install(-1)
+
+
+@contextmanager
+def unwatched():
+    """Inside, nobody is told of anything in this thread."""
+    before, _here.watchers = _here.watchers, ()
+    try:
+        yield
+    finally:
+        _here.watchers = before
 
 
 def _install(change):
