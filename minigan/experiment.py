@@ -31,7 +31,6 @@ from .games import (
     play,
     solvers,
 )
-from .inspect.flow import GradientFlow
 from .nn.init import he, initialize
 from .report import (
     SampleGrid,
@@ -255,6 +254,8 @@ def _gradient_flow(settings):
         return None
     if not isinstance(settings, dict) or set(settings) - {"every"}:
         raise ValueError(f"gradient_flow: expected {{'every': …}} or None, got {settings!r}")
+    from .inspect.flow import GradientFlow  # brings all of inspect: 20 ms that most runs can do without
+
     return GradientFlow(**settings)
 
 

@@ -20,7 +20,7 @@ from minigan.autodiff.primitive import Primitive, registry
 from minigan.data import Batches
 from minigan.data.toy import ring
 from minigan.errors import MiniganError, StaleError
-from minigan.games import GAN, Alternating, play
+from minigan.games import GAN, Alternating, Consensus, SymplecticGradientAdjustment, Unrolled, play
 from minigan.inspect import on_op
 from minigan.inspect.graph import Stats, formula, kept_values, known_values
 from minigan.inspect.watch import _here
@@ -512,6 +512,53 @@ def test_two_passes_with_a_step_between():
     assert not np.array_equal(t[p].cotangents[1], t[p].cotangents[2])
 
 
+def test_the_value_of_a_leaf_is_that_of_the_pass():
+    """Also in what is said of a pass: w is 0 in the first only, the relu dead in the second."""
+    w = leaf(np.zeros((2, 1)), "w")
+    x, values = np.array([[1.0, 2.0], [3.0, 4.0]]), ([[0.0], [0.0]], [[-2.0], [-1.0]], [[3.0], [4.0]])
+    with mg.tape() as t:
+        for value in values:
+            w.assign(value)
+            mg.sum(mg.relu(mg.tanh(x @ w))).backward()
+    with mg.tape() as late:
+        for value in values:
+            w.assign(value)
+            loss = mg.sum(mg.relu(mg.tanh(x @ w)))
+            with late if late._context is None else contextlib.nullcontext():
+                loss.backward()
+    for tape in (t, late):
+        norms = [next(r for r in printed(tape, n) if r["label"] == "w")["‖value‖"] for n in (1, 2, 3)]
+        assert norms == ["0", "2.24", "5"]
+        assert_array_equal(tape["w"].value.numpy(), values[-1])
+        assert list(tape["w"].values) == [1, 2, 3] and tape["w"].value_stats(1).norm == 0
+    first, second, *_ = t.findings()
+    assert "the signal dies in matmul" in first and "w is 0" in first
+    assert "relu" in [line for line in t.findings() if "dies" in line][1] and "w is 0" not in second
+    with mg.tape() as t:  # of a forward pass, too
+        for value in values:
+            w.assign(value)
+            mg.sum(x @ w)
+    assert_array_equal(t["w"].value.numpy(), values[-1])
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_pass_returns_is_the_callers(recorded):
+    x, y = leaf([1.0, 2.0], "x"), leaf([3.0, 4.0], "y")
+    h = mg.exp(x)
+    z = h + y  # the gradients of z, h and y are one array
+    loss = mg.sum(z * 3.0)
+    with mg.tape() as t:
+        found = mg.grad(loss, [h, y], create_graph=recorded, retain_graph=True)
+        mg.grad(loss, x, create_graph=recorded)[0].data[:] = 99
+    for g in found:
+        g.data[:] = 99
+    for known in (t[h], t["y"], t[z]):
+        assert_array_equal(known.cotangents[1], [3, 3])
+    assert_allclose(t["x"].grad.numpy(), 3 * np.exp([1, 2]))
+    assert t.sent(1, z.node.seq, y.node.seq) == pytest.approx(3 * 2**0.5)
+    assert t.sent(2, h.node.seq, x.node.seq) == pytest.approx(np.linalg.norm(3 * np.exp([1, 2])))
+
+
 # ---- asking ----------------------------------------------------------------------------------------------------------
 
 
@@ -647,6 +694,7 @@ def test_an_empty_tape_and_one_without_a_pass():
     with mg.tape() as t:
         y = mg.exp(x)
     assert str(t).startswith("no backward pass yet: values only") and t[y].grad is None
+    assert "nothing conspicuous" not in str(t) and "nothing conspicuous" not in t._repr_html_()
     assert "no gradient" in repr(t[y]) and t.findings() == []
     with pytest.raises(ValueError, match="no backward pass that this tape has seen reached 'x'"):
         t.path("x")
@@ -706,7 +754,21 @@ def test_html():
         logistic(net).backward()
     html = t._repr_html_()
     assert html.count("<tr>") == len(t.rows(1)) + 1 and "D.dense3.weight" in html and FILE in html
+    assert html.endswith("<p>nothing conspicuous: every gradient arrives</p></div>")
     assert "D.dense1" in t.path("D.dense1.weight")._repr_html_()
+    odd = leaf([1.0], "a<b\x00")
+    with mg.tape() as t:
+        mg.relu(odd * 0.0).backward()
+    assert "a&lt;b\ufffd" in t._repr_html_().rpartition("exactly 0")[2] and "\x00" not in t._repr_html_()
+
+
+def test_what_was_sent_is_summed_once(monkeypatch):
+    net = deep()
+    with mg.tape() as t:
+        logistic(net).backward()
+    expected = str(t), str(t.path("D.dense1.weight"))
+    monkeypatch.setattr(sys.modules["minigan.inspect.tape"], "total", None)  # not needed any more
+    assert (str(t), str(t.path("D.dense1.weight"))) == expected
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
@@ -797,6 +859,13 @@ def test_where_a_gradient_dies_on_its_way():
     with mg.tape() as t:
         mg.sum(mg.tanh(1e5 * (1e-9 * x))).backward()
     assert "▲" in str(t.path("x")) and "▼" in str(t.path("x"))
+
+
+def test_a_path_of_one_op():
+    x = leaf([1.0, 2.0], "x")
+    with mg.tape() as t:
+        mg.sum(x).backward()
+    assert str(t.path("x")).startswith("from sum back to x: 1 op\n")
 
 
 def test_which_pass_and_no_way():
@@ -975,7 +1044,110 @@ def test_a_mean_is_no_news():
 
 def test_a_loss_multiplied_by_zero():
     text = words(deep(), lambda net: 0.0 * logistic(net))
-    assert text.startswith("gradients that are exactly 0: D.dense1.weight, D.dense1.bias")
+    assert text.startswith("the gradient dies in multiply, ") and text.count("\n") == 1
+    assert "\ngradients that are exactly 0: D.dense1.weight, D.dense1.bias" in text
+
+
+@pytest.mark.parametrize("where", ["result", "weight", "output"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_hook_that_makes_the_gradient_zero(where, recorded):
+    net = deep(layers=3)
+    h = net.dense2(net.leakyrelu1(net.dense1(POINTS)))
+    line = here(-1)
+    loss = mg.mean(net.dense3(net.leakyrelu2(h)) + mg.sum(h))
+    (arrived,) = mg.grad(loss, h, retain_graph=True)
+    hooked = {"result": h, "weight": net.dense3.weight, "output": loss}[where]
+    handle = hooked.hook(lambda g: g * 0.0)
+    with mg.tape() as t:
+        mg.grad(loss, net.parameters(), create_graph=recorded)
+    first, silent = last_words(t).splitlines()
+    names = [p.name for p in net.parameters()]
+    if where == "result":
+        norm = np.linalg.norm(arrived.numpy().astype(float))
+        assert (
+            first
+            == f"a hook at linear in D.dense2, {FILE}:{line}, made its gradient 0: it arrived with norm {norm:.3g}"
+        )
+        assert silent == f"gradients that are exactly 0: {', '.join(names[:4])}"
+    elif where == "weight":
+        assert first.startswith("a hook at D.dense3.weight, ") and silent.endswith(" exactly 0: D.dense3.weight")
+    else:
+        assert first.startswith("a hook at mean, ") and silent.endswith(f" exactly 0: {', '.join(names)}")
+    assert handle is not None
+
+
+def test_a_sum_that_cancels_is_no_hook():
+    x = leaf(RNG.standard_normal(100), "x")
+    y = mg.exp(x)
+    with mg.tape() as t:
+        (mg.sum(-(0.1 + 0.2) * y) + mg.sum(0.2 * y) + mg.sum(0.1 * y)).backward()  # the youngest sends first
+    assert not np.any(t[y].grad.numpy()) and not any("hook" in line for line in t.findings())
+
+
+def test_a_dead_term_of_numbers():
+    net, w = deep(), mg.tensor(np.ones(3, np.float32), requires_grad=True, name="w")
+    text = words(net, lambda net: logistic(net) + mg.relu(mg.mean(w) - 5.0), forward=True)
+    assert re.match(rf"the gradient dies in relu, {FILE}:\d+: .*; the input of relu lies in \[-4, -4\]\n", text)
+    assert text.endswith("\ngradients that are exactly 0: w")
+    assert words(net, lambda net: logistic(net) + mg.sum(0.0 * w)).endswith("\ngradients that are exactly 0: w")
+
+
+def test_no_verdict_on_passes_that_prove_nothing():
+    x = leaf([1.0, 2.0], "x")
+    y = mg.exp(x)
+    with mg.tape() as t:
+        mg.grad(y, x, np.zeros(2), retain_graph=True)
+        assert t.findings() == [] and "nothing conspicuous" not in str(t)
+        mg.grad(y, x, np.ones(2))
+    assert last_words(t) == "nothing conspicuous: every gradient arrives"
+
+
+def test_two_leaves_of_one_name():
+    u, v, other = (leaf(np.ones((2, 2)), name) for name in ("u", "v", "u"))
+    with mg.tape() as t:
+        (mg.sum(u * 1e-7) + mg.sum(v)).backward()
+        mg.sum(other).backward()
+    text = last_words(t)
+    assert re.match(r"the gradient of u is 1.0e\+07 times smaller than that of v ", text) and "t.path(" not in text
+    del other
+    with mg.tape() as t:
+        (mg.sum(u * 1e-7) + mg.sum(v)).backward()
+        mg.sum(u).backward()
+    assert last_words(t).endswith("; print(t.path('u', number=1)) shows all")
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_a_dead_scale(beta):
+    net = initialize(nn.Sequential(nn.Dense(8, 4), nn.BatchNorm(4), nn.Tanh(), nn.Dense(4, 1), name="D"), he, 0)
+    net.batchnorm1.gamma.assign(np.zeros(4, np.float32))
+    net.batchnorm1.beta.assign(np.full(4, beta, np.float32))
+    text = words(net)
+    assert f"the {'gradient' if beta else 'signal'} dies in " in text and " in D.batchnorm1, " in text.splitlines()[0]
+    assert "; D.batchnorm1.gamma is 0; " in text and "beta is 0" not in text
+    assert layers_named(text) <= {"D.batchnorm1", "D.dense1"} and "D.dense1.weight" in text.splitlines()[-1]
+
+
+def test_a_dead_part_of_a_loss_that_silences_nobody_is_no_news():
+    """`historical_averaging` in its first round; `orthogonal` of a single row."""
+    net = deep()
+    weight = net.dense1.weight
+
+    def total(net):
+        away = mg.sum((weight - weight.numpy()) ** 2)
+        return logistic(net) + away + mg.sum((weight @ weight.T * np.zeros((8, 8), np.float32)) ** 2)
+
+    assert words(net, total) == "nothing conspicuous: every gradient arrives"
+
+
+def test_what_another_pass_of_the_step_reaches_is_not_silent():
+    w = leaf([1.0, 2.0], "w")
+    with mg.tape() as t:
+        (mg.sum(mg.exp(w)) * 0.0).backward()
+        mg.sum(mg.exp(w)).backward()
+        assert t.findings() == []
+        w.assign([3.0, 4.0])
+        (mg.sum(mg.exp(w)) * 0.0).backward()
+    assert t.findings()[-1] == "gradients that are exactly 0: w"  # in the next step it is
 
 
 def test_small_gradients_on_one_of_two_ways_are_no_news():
@@ -1022,6 +1194,31 @@ def test_healthy_games_raise_no_alarm(name, regularizers):
             losses["G"].backward()
         assert last_words(t) == "nothing conspicuous: every gradient arrives"
         play(game, solver, 5)
+
+
+@pytest.mark.parametrize("solver", [Consensus, SymplecticGradientAdjustment, Unrolled])
+def test_healthy_second_derivatives_raise_no_alarm(solver):
+    """Nor do the passes on zeros that take a product with a Jacobian, nor the parts of batch_norm's derivative."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = Batches(np.tile(IMAGES, (2, 1, 1, 1)), 8, 0)
+        game = GAN(dcgan_generator(6, channels=4), dcgan_discriminator(channels=4), data, 6, "non_saturating")
+    player = solver({n: Adam(p, lr=1e-3) for n, p in game.players.items()})
+    with mg.tape() as t:
+        play(game, player, 1)
+    assert last_words(t) == "nothing conspicuous: every gradient arrives"
+
+
+def test_the_square_of_a_small_derivative_is_no_news():
+    """That of R1: it is small, and so is its own derivative."""
+    x, w = leaf(np.ones(3), "x"), leaf(np.full(3, 1e-6), "w")
+    with mg.tape() as t:
+        (g,) = mg.grad(mg.sum(mg.tanh(w * x)), x, create_graph=True)
+        mg.sum(mg.square(mg.reshape(g, (3, 1)))).backward()
+    assert last_words(t) == "nothing conspicuous: every gradient arrives"
+    with mg.tape() as t:
+        mg.sum(mg.square(mg.reshape(1.0 * w, (3, 1)))).backward()
+    assert "shrinks suddenly in square, " in last_words(t) and "; the input of square lies in [1e-06, 1e-06]" in str(t)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
@@ -1268,3 +1465,19 @@ def test_on_a_device():
     assert t.path("b", y).hops[0].leaves == pytest.approx(3 * 2**0.5)
     dead = biased(nn.ReLU, -100.0).to("strict")
     assert "the signal dies in relu in D.relu3" in words(dead, lambda net: logistic(net, x))
+
+
+def test_looking_at_a_tape_is_watched_by_nobody():
+    """What is computed again to be shown is no anomaly of the program, and no event."""
+    x = mg.tensor([1.0, 0.0], requires_grad=True)
+    y = mg.sum(mg.sqrt(mg.square(x)) + 1.0)
+    with mg.tape() as t:
+        y.backward(retain_graph=True)
+    with mg.anomaly():
+        str(t), t.path(x), t.findings()
+    told = []
+    with mg.tape() as t:
+        y.backward()
+    with mg.on_op(told.append):
+        str(t), t.path(x), t[x].value
+    assert told == []

@@ -173,7 +173,12 @@ class Graph:
         for box in self.boxes:
             known = self.number and box.last.stats(self.number)
             box.norm = known.norm if known else None
-            stats = [s for e in box.ops + box.params for s in (e.stats(), self.number and e.stats(self.number)) if s]
+            stats = [
+                s
+                for e in box.ops + box.params
+                for s in (e.value_stats(self.number), self.number and e.stats(self.number))
+                if s
+            ]
             arrived = [e.stats(self.number).norm for e in box.ops if self.number and e.stats(self.number)]
             sent = [edge.norm for edge in box.into if edge.norm is not None and not edge.source.leaf]
             if not sent:  # then what it sends to leaves counts
@@ -222,7 +227,8 @@ class Graph:
         return lines
 
     def _cells(self, e, name):
-        return (cut(name, 20), cut(shape_of(e), 16), norm_of(e.stats()), norm_of(self.number and e.stats(self.number)))
+        value, grad = e.value_stats(self.number), self.number and e.stats(self.number)
+        return (cut(name, 20), cut(shape_of(e), 16), norm_of(value), norm_of(grad))
 
 
 def _within(box, name):

@@ -251,7 +251,7 @@ class Picture:
 
     def _about(self, box):
         """The tooltip of a box."""
-        value, grad = box.last.stats(), self.number and box.last.stats(self.number)
+        value, grad = box.last.value_stats(self.number), self.number and box.last.stats(self.number)
         lines = [f"{box.title}: {box.what}" if box.what else box.title, f"shape {shape_of(box.last)}, {box.last.dtype}"]
         for name, stats in (("value", value), ("gradient", grad)):
             if stats:

@@ -1,20 +1,24 @@
 """What a reader of a tape should not miss, in sentences.
 
-A gradient *dies* in an op that is given one and sends nothing but zeros to an argument that gets none from elsewhere
-either. Often that op is not to blame: where a *signal* has died, where all that comes out of an op is 0, no gradient
-can pass any relu behind it, and none reaches the weights, w̄ = xᵀȳ. Then the op is named in which the signal died.
+A leaf is *silent* if nothing but zeros is sent to it in all passes of its step. A gradient *dies* in an op that is
+given one and sends nothing but zeros to an argument that gets none from elsewhere either; it is worth telling if a leaf
+below is silent. Often that op is not to blame: where a *signal* has died, where all that comes out of an op is 0, no
+gradient can pass any relu behind it, and none reaches the weights, w̄ = xᵀȳ. Then that op is named.
 
 A gradient shrinks or grows *suddenly* where one op changes its length by more than a factor of 10⁴ (a mean over n
-numbers divides it by √n: that is no news), a signal likewise in an op with weights. Where nothing happens suddenly, the
-gradients of two layers' weights may still differ by orders of magnitude.
+numbers divides it by √n: that is no news), a signal likewise in an op with weights. Derivatives, and what is made of
+them, are left out: parts of batch_norm's are large and cancel each other, and the square of a small gradient is
+smaller. Where nothing happens suddenly, the gradients of two layers' weights may still differ by orders of magnitude.
 """
 
 from math import isfinite, prod, sqrt
 
-from .path import _who, targets_of
+from .graph import Stats, reachable, total
+from .path import strongest_path
 
 SUDDEN = 1e4
 SPREAD = 1e5  # between the gradients of two layers' weights, as root mean squares
+SUMMANDS = ("b", "beta")  # arguments that are added: b̄ = Σ ȳ may cancel, and if they are 0 nothing else is
 PASSED_BY = 100  # so many times more on another way: what one way does is no news
 
 
@@ -22,21 +26,25 @@ def findings(tape):
     """A list of sentences about a `Tape`, pass by pass; empty if nothing is conspicuous."""
     found = []
     for one in tape.passes:
-        found += _not_finite(tape, one.number) or _deaths(tape, one) + (_jumps(tape, one) or _spread(tape, one.number))
+        wrong = _not_finite(tape, one.number)
+        if not wrong and not one.idle:
+            wrong = _deaths(tape, one) + (_jumps(tape, one) or _spread(tape, one))
+        found += wrong
     return list(dict.fromkeys(found + _unreached(tape)))
 
 
 def _not_finite(tape, number):
     """The oldest value and the first gradient that are not finite."""
     lines, rows = [], tape.rows(number)
-    value = next((e for e in rows if (s := e.stats()) is not None and s.bad), None)
+    value = next((e for e in rows if (s := e.value_stats(number)) is not None and s.bad), None)
     if value is not None:
-        of = f"{value.stats().bad} of {value.stats().size} numbers"
-        lines.append(f"the first value that is not finite: {_who(value)}, {value.line}: {of}")
+        stats = value.value_stats(number)
+        of = f"{stats.bad} of {stats.size} numbers"
+        lines.append(f"the first value that is not finite: {value.who}, {value.line}: {of}")
     grad = next((e for e in reversed(rows) if (s := e.stats(number)) is not None and s.bad), None)
     if grad is not None:
         of = f"{grad.stats(number).bad} of {grad.stats(number).size} numbers"
-        lines.append(f"the first gradient that is not finite: of {_who(grad)}, {grad.line}: {of}")
+        lines.append(f"the first gradient that is not finite: of {grad.who}, {grad.line}: {of}")
     return [*lines, "run it inside mg.anomaly() to see where they are born"] if lines else []
 
 
@@ -44,51 +52,95 @@ def _not_finite(tape, number):
 
 
 def _deaths(tape, one):
-    lines = {}  # seq of the op that is to blame → sentence
+    number, sources = one.number, one.sources()
+    hooked = _hooked(tape, one, sources)
+    asked = [tape.entries[seq] for seq in one.asked]
+    silent = {e.seq for e in asked if e.seq in hooked or _is_silent(tape, one, sources, e)}
+    leads, lines = reachable(silent, sources), {}  # lines: seq of the op that is to blame → sentence
     for source, target in sorted(one.edges, reverse=True):
         entry, parent = tape.entries[source], tape.entries[target]
-        arrives, total = entry.stats(one.number), parent.stats(one.number)
-        if arrives is None or not arrives.norm or not parent.shape or (total is not None and total.norm):
+        arrives, found = entry.stats(number), parent.stats(number)
+        if target not in leads or arrives is None or not arrives.norm or (found is not None and found.norm):
             continue
-        if tape.sent(one.number, source, target):
+        if tape.sent(number, source, target):
             continue
         culprit = _where_signal_died(tape, entry)
         if culprit is not None:
-            lines[culprit.seq] = _dead_signal(tape, culprit)
-        elif parent.op != "leaf":  # to a leaf it may be a sum that cancels: of a critic's last bias, always
-            lines.setdefault(source, _dead_gradient(entry, parent, arrives))
-    leaves = [e for e in tape.rows(one.number) if e.op == "leaf" and (s := e.stats(one.number)) is not None and s.size]
-    silent = [e for e in leaves if not e.stats(one.number).norm and not _sent_any(tape, one, e)]
-    if silent and (lines or len(silent) == len(leaves)):
-        names = ", ".join(e.name or f"a leaf of shape {e.shape}" for e in silent)
-        return [*lines.values(), f"gradients that are exactly 0: {names}"]
-    return list(lines.values())
+            lines[culprit.seq] = _dead_signal(tape, number, culprit)
+        elif parent.op != "leaf":  # it is in the list
+            lines.setdefault(source, _dead_gradient(tape, number, entry, parent))
+    lines = [*hooked.values(), *lines.values()]
+    names = [e.name or f"a leaf of shape {e.shape}" for e in tape.rows(number) if e.op == "leaf" and e.seq in silent]
+    return [*lines, f"gradients that are exactly 0: {', '.join(names)}"] if names else lines
 
 
-def _dead_gradient(entry, parent, arrives):
+def _hooked(tape, one, sources):
+    """{seq: sentence} of what a hook has made 0: what was sent there is not, added as the engine does."""
+    lines = {}
+    for seq in sorted(one.reached, reverse=True):
+        entry = tape.entries[seq]
+        stats = entry.stats(one.number)
+        if stats is None or stats.norm or not stats.size:
+            continue
+        arrived = one.given.get(seq, []) + [part for s in sources.get(seq, ()) for part in one.edges[s, seq]]
+        norm = Stats.of(total(arrived, entry.shape)).norm if arrived else 0
+        if norm:
+            lines[seq] = f"a hook at {entry.who}, {entry.line}, made its gradient 0: it arrived with norm {norm:.3g}"
+    return lines
+
+
+def _is_silent(tape, one, sources, entry):
+    """Was nothing but 0 sent here? A sum that cancels is none: of a critic's last bias, it always does. Nor is what
+    another pass of the same step has reached, before the value changed: a term may be switched off, as BEGAN's k = 0.
+    """
+    stats, value = entry.stats(one.number), entry.value_stats(one.number)
+    if stats is None or stats.norm or not stats.size:
+        return False
+    if any(entry.stats(number).norm and entry.value_stats(number) == value for number in entry.cotangents):
+        return False
+    for source in sources.get(entry.seq, ()):
+        user = tape.entries[source]
+        if tape.sent(one.number, source, entry.seq) or (user.stats(one.number).norm and _added(user, entry.seq)):
+            return False
+    return True
+
+
+def _added(entry, seq):
+    """Does this op add its argument ``seq`` to others?"""
+    names = [name for name, parent in zip(entry.arguments, entry.parents, strict=False) if parent == seq]
+    return entry.op in ("add", "subtract") or any(name in SUMMANDS for name in names)
+
+
+def _dead_gradient(tape, number, entry, parent):
     return (
-        f"the gradient dies in {_who(entry)}, {entry.line}: it arrives with norm {arrives.norm:.3g}, and all that goes "
-        f"on to {_who(parent)} is 0  ({entry.formula}){_range(parent)}"
+        f"the gradient dies in {entry.who}, {entry.line}: it arrives with norm {entry.stats(number).norm:.3g}, and all "
+        f"that goes on to {parent.who} is 0  ({entry.formula}){_zero_weights(tape, number, entry)}"
+        f"{_range(parent, entry.who)}"
     )
 
 
-def _dead_signal(tape, entry):
-    parents = [tape.entries[p] for p in entry.parents if p in tape.entries]
-    weights = "".join(f"; {_who(p)} is 0" for p in parents if p.op == "leaf" and len(p.shape) > 1 and _gone(p))
-    inputs = "".join(_range(p) for p in parents if p.op != "leaf")
+def _dead_signal(tape, number, entry):
+    inputs = [tape.entries[p] for p in entry.parents if p in tape.entries and tape.entries[p].op != "leaf"]
     return (
-        f"the signal dies in {_who(entry)}, {entry.line}: all that comes out of it is 0, and there the gradient ends"
-        f"{weights}{inputs}"
+        f"the signal dies in {entry.who}, {entry.line}: all that comes out of it is 0, and there the gradient ends"
+        f"{_zero_weights(tape, number, entry)}{''.join(map(_range, inputs))}"
     )
 
 
-def _range(entry):
-    s = entry.stats()
-    return f"; its input lies in [{s.low:.3g}, {s.high:.3g}]" if s and isfinite(s.low) else ""
+def _zero_weights(tape, number, entry):
+    """The leaves that an op multiplies by and that are 0."""
+    leaves = [tape.entries[p] for p in entry.parents if p in tape.entries and tape.entries[p].op == "leaf"]
+    return "".join(f"; {p.who} is 0" for p in leaves if not _added(entry, p.seq) and _gone(p, number))
 
 
-def _gone(entry):
-    s = entry.stats()
+def _range(entry, of=None):
+    """The range of ``entry``, as the input of the op ``of`` (None: of the one that the sentence is about)."""
+    s, whose = entry.value_stats(), f"the input of {of}" if of else "its input"
+    return f"; {whose} lies in [{s.low:.3g}, {s.high:.3g}]" if entry.op != "leaf" and s and isfinite(s.low) else ""
+
+
+def _gone(entry, number=None):
+    s = entry.value_stats(number)
     return s is not None and s.size > 0 and s.norm == 0
 
 
@@ -102,20 +154,16 @@ def _where_signal_died(tape, entry):
     return culprit
 
 
-def _sent_any(tape, one, leaf):
-    """Was anything but 0 sent to a leaf, though it cancelled?"""
-    users = [source for source, target in one.edges if target == leaf.seq]
-    return any(tape.sent(one.number, source, leaf.seq) for source in users)
-
-
 # ---- jumps -----------------------------------------------------------------------------------------------------------
 
 
 def _jumps(tape, one):
-    lines, targets = [], targets_of(one)
+    lines, targets, derived = [], one.targets(), _derived(tape)
     for source, target in sorted(one.edges, reverse=True):
         entry, parent = tape.entries[source], tape.entries[target]
-        if parent.op == "leaf" or not parent.shape:  # w̄ = xᵀȳ is as large as x; numbers are the weights of a sum
+        if entry.order or target in derived or parent.op == "leaf":  # w̄ = xᵀȳ is as large as x
+            continue
+        if not parent.shape:  # numbers are the weights of a sum
             continue
         arrives, leaves = entry.stats(one.number), tape.sent(one.number, source, target)
         if arrives is None or not arrives.norm or not leaves or not isfinite(leaves / arrives.norm):
@@ -124,10 +172,19 @@ def _jumps(tape, one):
         if factor > SUDDEN or (factor < 1 / SUDDEN and not _passed_by(tape, one, source, target, targets)):
             what = "shrinks" if factor < 1 else "grows"
             lines.append(
-                f"the gradient {what} suddenly in {_who(entry)}, {entry.line}, by a factor of {factor:.1e} on its way "
-                f"to {_who(parent)}{_range(parent)}"
+                f"the gradient {what} suddenly in {entry.who}, {entry.line}, by a factor of {factor:.1e} on its way "
+                f"to {parent.who}{_range(parent, entry.who)}"
             )
     return lines + _sudden_values(tape, one.number)
+
+
+def _derived(tape):
+    """The ``seq`` of all derivatives and of what is made of them."""
+    derived = set()
+    for seq, entry in sorted(tape.entries.items()):
+        if entry.order or not derived.isdisjoint(entry.parents):
+            derived.add(seq)
+    return derived
 
 
 def _passed_by(tape, one, source, target, targets):
@@ -149,13 +206,13 @@ def _sudden_values(tape, number):
         weights = [tape.entries[p] for p in e.parents[1:] if p in tape.entries]
         if e.order or not any(w.op == "leaf" and w.name and len(w.shape) > 1 for w in weights):
             continue
-        given, made = tape.argument_stats(e, 0), e.stats()
+        given, made = tape.argument_stats(e, 0, number), e.value_stats()
         if given is None or made is None or not _rms(given) or not _rms(made):
             continue
         factor = _rms(made) / _rms(given)
         if not 1 / SUDDEN < factor < SUDDEN:
             what = "shrink" if factor < 1 else "grow"
-            lines.append(f"the values {what} suddenly in {_who(e)}, {e.line}, by a factor of {factor:.1e}")
+            lines.append(f"the values {what} suddenly in {e.who}, {e.line}, by a factor of {factor:.1e}")
     return lines
 
 
@@ -172,22 +229,28 @@ def _rms(stats):
 # ---- what comes about slowly -----------------------------------------------------------------------------------------
 
 
-def _spread(tape, number):
+def _spread(tape, one):
     """The weights (of two axes and more) whose gradients differ by orders of magnitude."""
-    rms = {}
+    rms, number = {}, one.number
     for e in tape.rows(number):
         stats = e.stats(number)
         if e.op == "leaf" and e.name and len(e.shape) > 1 and stats is not None and stats.norm:
-            rms[e.name] = stats.norm / sqrt(stats.size)
+            rms[e.seq] = _rms(stats)  # names need not be unique
     if len(rms) < 2 or max(rms.values()) < SPREAD * min(rms.values()):
         return []
-    low, high = min(rms, key=rms.get), max(rms, key=rms.get)
-    hops = [hop for hop in tape.path(low, number=number).hops if hop.target.op != "leaf"]
+    low, high = tape.entries[min(rms, key=rms.get)], tape.entries[max(rms, key=rms.get)]
+    hops = [hop for hop in strongest_path(tape, one, low, None).hops if hop.target.op != "leaf"]
     worst = min(hops, key=lambda hop: hop.factor * _allowance(hop.entry, hop.target), default=None)
-    where = f", most of all in {_who(worst.entry)}, {worst.entry.line}, by {worst.factor:.2g}" if worst else ""
+    where = (
+        f", most of all in {worst.entry.who}, {worst.entry.line}, by {worst.factor:.2g}"
+        if worst and worst.factor < 1
+        else ""
+    )
+    which = f", number={number}" if len(tape.passes) > 1 else ""
+    shown = f"; print(t.path({low.name!r}{which})) shows all" if tape[low.name] is low else ""
     return [
-        f"the gradient of {low} is {rms[high] / rms[low]:.1e} times smaller than that of {high} (root mean squares): "
-        f"it vanishes slowly{where}; print(t.path({low!r})) shows all"
+        f"the gradient of {low.name} is {rms[high.seq] / rms[low.seq]:.1e} times smaller than that of {high.name} "
+        f"(root mean squares): it vanishes slowly{where}{shown}"
     ]
 
 
@@ -209,4 +272,4 @@ def _unreached(tape):
         if seq not in reached and not behind.isdisjoint(tape.entries[seq].parents):
             behind.add(seq)
     last, names = tape.entries[max(behind)], ", ".join(e.name for e in lost)
-    return [f"no gradient reaches {names}: what came out of {_who(last)}, {last.line}, was detached or is not used"]
+    return [f"no gradient reaches {names}: what came out of {last.who}, {last.line}, was detached or is not used"]

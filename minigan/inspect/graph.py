@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 
 from .. import backend
-from ..autodiff.modes import no_grad
 from ..errors import place
 from ..ops import sum_to
 
@@ -89,18 +88,28 @@ def computed_again(op, params, arguments):
         return None
     params = {name: list(p) if type(p) is list else p for name, p in params.items()}  # the caller's may be written to
     with np.errstate(all="ignore"):
-        return op(*arguments, **params)
+        out = op.forward(*arguments, **params)  # not op(…): whoever watches is to be told of nothing
+    return out[0] if op.has_aux else out
+
+
+def compute_missing(values, calls):
+    """Add to ``values``, {key: array}, the results that can be computed from them.
+
+    calls: (key, op, params, keys of its arguments, {number of the argument: value} of those that have no key), oldest
+    first.
+    """
+    for key, op, params, parents, constants in calls:
+        if key not in values:
+            arguments = [constants[i] if i in constants else values.get(p) for i, p in enumerate(parents)]
+            if (value := computed_again(op, params, arguments)) is not None:
+                values[key] = value
 
 
 def known_values(order):
     """{node: array}: `kept_values`, and whatever can be computed from them."""
     values, constants = kept_values(order)
-    for node in sorted(order, key=lambda n: n.seq):
-        if node.op is not None and node not in values:
-            own = constants.get(node, {})
-            arguments = [own.get(i) if p is None else values.get(p) for i, p in enumerate(node.parents)]
-            if (value := computed_again(node.op, node.params, arguments)) is not None:
-                values[node] = value
+    ops = sorted((n for n in order if n.op is not None), key=lambda n: n.seq)
+    compute_missing(values, [(n, n.op, n.params, n.parents, constants.get(n, {})) for n in ops])
     return values
 
 
@@ -122,30 +131,43 @@ class Stats:
     def of(cls, array):
         """Of an array of any backend."""
         a = np.asarray(backend.of(array).to_host(array), np.float64).reshape(-1)
-        if not a.size:
-            return cls(0, 0.0, 0.0, 0, *[float("nan")] * 3)
-        with np.errstate(over="ignore", invalid="ignore"):
-            norm, bad = float(np.sqrt(a @ a)), 0
-        if not 1e-150 < norm < 1e150:  # squares that over- or underflow, or numbers that are not finite
-            finite = a[np.isfinite(a)]
-            bad = a.size - finite.size
-            if bad:  # the norm stays what it is: NaN or infinite
-                norm, zeros = (
-                    float("nan") if np.isnan(a).any() else float("inf"),
-                    np.count_nonzero(finite == 0) / a.size,
-                )
-                low, high = (finite.min(), finite.max()) if finite.size else (float("nan"),) * 2
-                mean = float(finite.mean()) if finite.size else float("nan")
-                return cls(a.size, norm, zeros, bad, float(low), float(high), mean)
-            scale = np.abs(a).max()
-            norm = float(scale * np.linalg.norm(a / scale)) if scale else 0.0
-        zeros = 1 - np.count_nonzero(a) / a.size
-        return cls(a.size, norm, zeros, bad, float(a.min()), float(a.max()), float(a.mean()))
+        finite = a[np.isfinite(a)]
+        bad, zeros = a.size - finite.size, np.count_nonzero(a == 0) / max(1, a.size)
+        norm = _norm(finite) if not bad else float("nan") if np.isnan(a).any() else float("inf")
+        if not finite.size:
+            return cls(a.size, norm, zeros, bad, *[float("nan")] * 3)
+        with np.errstate(over="ignore"):
+            return cls(a.size, norm, zeros, bad, float(finite.min()), float(finite.max()), float(finite.mean()))
 
 
-def length(array, shape=None):
-    """‖array‖, summed to ``shape`` first where it has been broadcast."""
-    if shape is not None and array.shape != shape:
-        with no_grad():
-            array = sum_to(array, shape=shape)
-    return Stats.of(array).norm
+def _norm(a):
+    """The Euclidean norm, also of numbers whose squares over- or underflow."""
+    with np.errstate(over="ignore"):
+        norm = float(np.sqrt(a @ a))
+    if 1e-150 < norm < 1e150:
+        return norm
+    scale = np.abs(a).max(initial=0)
+    return float(scale * np.linalg.norm(a / scale)) if scale else 0.0
+
+
+def total(arrays, shape):
+    """The sum of some gradients, each summed to ``shape`` first where it has been broadcast: as the engine adds."""
+    with np.errstate(all="ignore"):  # ∞ − ∞
+        first, *others = [a if a.shape == shape else sum_to.forward(a, shape=shape) for a in arrays]
+        return sum(others, first)
+
+
+def reachable(starts, edges):
+    """``starts`` and all that can be reached from them, a set; edges: {one: those it leads to}."""
+    seen, stack = set(starts), list(starts)
+    while stack:
+        for other in edges.get(stack.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                stack.append(other)
+    return seen
+
+
+def count(n, one, many=None):
+    """``"1 op"``, ``"2 ops"``."""
+    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import log10
 
 from ..display import html_table, text_table
+from .graph import count, reachable
 
 HEAD = ("op", "layer", "shape of x", "‖ȳ‖ arrives", "‖x̄‖ leaves", "factor", "so far", "", "line", "gradient")
 RIGHT = (3, 4, 5, 6)
@@ -29,6 +30,20 @@ class Hop:
     def factor(self):
         """‖Jᵀȳ‖/‖ȳ‖; 0 where nothing arrives."""
         return self.leaves / self.arrives if self.arrives else 0.0
+
+    @property
+    def dies(self):
+        """Does the gradient end here?"""
+        return bool(self.arrives) and not self.leaves
+
+    @property
+    def note(self):
+        """``"dies"``, ▼ and ▲ for large factors, or nothing."""
+        if self.dies:
+            return "dies"
+        if self.factor < 1e-2:
+            return "▼"
+        return "▲" if self.factor > 1e2 else ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,59 +67,44 @@ class Path:
 
     def __str__(self):
         many = f", the strongest of {_number(self.ways)} ways" if self.ways > 1 else ""
-        title = f"from {_who(self.start)} back to {_who(self.end)}: {len(self.hops)} ops{many}"
+        title = f"from {self.start.who} back to {self.end.who}: {count(len(self.hops), 'op')}{many}"
         return "\n".join([title, text_table([HEAD, *self._rows()], RIGHT), self.conclusion()])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        title = f"from {_who(self.start)} back to {_who(self.end)}: {self.conclusion()}"
+        title = f"from {self.start.who} back to {self.end.who}: {self.conclusion()}"
         return html_table(self._rows(), HEAD, RIGHT, title=title)
 
     def conclusion(self):
         """Where it dies, vanishes or explodes, in a sentence."""
-        dead = next((hop for hop in self.hops if hop.arrives and not hop.leaves), None)
+        dead = next((hop for hop in self.hops if hop.dies), None)
         if dead is not None:
-            return f"the gradient dies in {_who(dead.entry)}, {dead.entry.line}"
+            return f"the gradient dies in {dead.entry.who}, {dead.entry.line}"
         if not self.hops:
             return "nothing lies between"
         total, worst = self.factor, min(self.hops, key=lambda hop: hop.factor)
         best = max(self.hops, key=lambda hop: hop.factor)
         text = f"in all the gradient's length is multiplied by {total:.3g}"
         if total < 1e-3:
-            return f"{text}; smallest factor {worst.factor:.3g} in {_who(worst.entry)}, {worst.entry.line}"
+            return f"{text}; smallest factor {worst.factor:.3g} in {worst.entry.who}, {worst.entry.line}"
         if total > 1e3:
-            return f"{text}; largest factor {best.factor:.3g} in {_who(best.entry)}, {best.entry.line}"
+            return f"{text}; largest factor {best.factor:.3g} in {best.entry.who}, {best.entry.line}"
         return text
 
     def _rows(self):
         rows, product = [], 1.0
         for hop in self.hops:
             product *= hop.factor
-            note = (
-                "dies"
-                if hop.arrives and not hop.leaves
-                else "▼"
-                if hop.factor < 1e-2
-                else "▲"
-                if hop.factor > 1e2
-                else ""
-            )
             shape = "×".join(map(str, hop.target.shape)) or "scalar"
             numbers = [f"{x:.3g}" for x in (hop.arrives, hop.leaves, hop.factor, product)]
-            rows.append((hop.entry.op, hop.entry.scope, shape, *numbers, note, hop.entry.line, hop.entry.formula))
+            rows.append((hop.entry.op, hop.entry.scope, shape, *numbers, hop.note, hop.entry.line, hop.entry.formula))
         return rows
 
 
 def _number(n):
     """A whole number, the power of ten of a large one: a thousand diamonds have 2¹⁰⁰⁰ ways."""
     return str(n) if n < 10**6 else f"10^{int((n.bit_length() - 1) * log10(2))} and more"
-
-
-def _who(entry):
-    if entry.name:
-        return entry.name
-    return f"{entry.op} in {entry.scope}" if entry.scope else entry.op
 
 
 def strongest_path(tape, one, a, b):
@@ -114,14 +114,12 @@ def strongest_path(tape, one, a, b):
     """
     if b is not None and b.seq < a.seq:
         a, b = b, a
-    users = {}
-    for source, target in one.edges:
-        users.setdefault(target, []).append(source)
+    users = one.sources()
     goals = set(one.outputs) if b is None else {b.seq}
-    below = _below(one, goals)
+    below = reachable(goals, one.targets())
     if a.seq not in below:
-        start = "the output" if b is None else _who(b)
-        raise ValueError(f"path: no gradient travelled from {start} to {_who(a)} in backward pass {one.number}")
+        start = "the output" if b is None else b.who
+        raise ValueError(f"path: no gradient travelled from {start} to {a.who} in backward pass {one.number}")
     hops, here = [], a
     while here.seq not in goals:
         sent = {s: tape.sent(one.number, s, here.seq) for s in users.get(here.seq, ()) if s in below}
@@ -130,25 +128,6 @@ def strongest_path(tape, one, a, b):
         hops.append(Hop(source, here, source.stats(one.number).norm, sent[best]))
         here = source
     return Path(here, a, _ways(one, goals, a.seq), hops[::-1])
-
-
-def targets_of(one):
-    """{source: its targets} of all that was sent in a pass, by ``seq``."""
-    targets = {}
-    for source, target in one.edges:
-        targets.setdefault(source, []).append(target)
-    return targets
-
-
-def _below(one, goals):
-    """The ``seq`` of everything that gradients from ``goals`` have reached."""
-    targets, seen, stack = targets_of(one), set(goals), list(goals)
-    while stack:
-        for target in targets.get(stack.pop(), ()):
-            if target not in seen:
-                seen.add(target)
-                stack.append(target)
-    return seen
 
 
 def _ways(one, goals, end):

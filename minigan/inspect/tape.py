@@ -8,130 +8,34 @@
     t.draw("graph.svg")
 
 A tape that is opened before the forward pass knows every value. One that is opened only for the backward pass knows
-those that the graph has kept for its VJPs and what can be computed from these, which is nearly all.
+those that the graph has kept for its VJPs and what can be computed from these, which is nearly all. But nodes hold no
+Tensor: such a tape cannot know what a result was called by ``tensor.name = …``; ``t[tensor]`` finds it.
 
-A tape keeps the arrays that it has seen, about as much memory as the forward and the backward pass make together, until
-it is dropped. Norms are computed when it is asked. What it records changes no number.
+A tape is meant for one step. It keeps the arrays that it has seen until it is dropped: of every step about as much
+memory as the forward and the backward pass make together, and the weights. Norms are computed when it is asked. What it
+records changes no number.
 """
 
 import weakref
 from difflib import get_close_matches
 
-import numpy as np
-
 from ..autodiff.node import Node
 from ..autodiff.tensor import Tensor
-from ..backend import is_array
-from ..display import html_table, text_table
-from ..errors import MiniganError, call_site
+from ..backend import is_array, memory_of
+from ..display import escape, html_block, html_table, text_table
+from ..errors import MiniganError
+from .entry import Entry, Pass
 from .findings import findings
-from .graph import Stats, computed_again, formula, kept_values, layer, length, origins, where
+from .graph import Stats, compute_missing, count, kept_values, total, where
 from .path import strongest_path
 from .watch import Watcher, watching
-
-
-class Entry:
-    """A row of a tape: a leaf, or the result of an op.
-
-    op        the Primitive's name, "leaf" where nothing made it
-    shape, dtype, seq, site, params    as of its `Node`
-    parents   the ``seq`` of each array argument, None for constants
-    scope     the layer, ``"D.conv1"``; of an op that a VJP has recorded, the layer that is being differentiated
-    order     0 in the forward pass, n if it belongs to an n-th derivative
-    formula   the VJP, as the derivative table states it
-    cotangents   {number of the backward pass: the gradient that arrived, an array}
-    """
-
-    __slots__ = (
-        "_constants",
-        "_name",
-        "_op",
-        "_stats",
-        "_tensor",
-        "_value",
-        "arguments",
-        "cotangents",
-        "dtype",
-        "formula",
-    )
-    __slots__ += ("op", "order", "params", "parents", "scope", "seq", "shape", "site", "sources")
-
-    def __init__(self, node):
-        self.op = node.op.name if node.op else "leaf"
-        self.arguments = node.op.arguments if node.op else ()
-        self.formula = formula(node.op) if node.op else ""
-        self.shape, self.dtype, self.seq, self.site = tuple(node.shape), node.dtype, node.seq, node.site
-        self.params, self.parents = node.params, tuple(p and p.seq for p in node.parents)
-        self.sources, self.scope = origins(node), layer(node)
-        self.order = len(self.sources)
-        self._op, self._value, self._constants, self._stats, self.cotangents = node.op, None, {}, {}, {}
-        leaf = node.tensor and node.tensor()
-        self._tensor, self._name = node.tensor, leaf.name if leaf is not None else None
-
-    @property
-    def name(self):
-        """The Tensor's name, if it has one (and, of a result, still exists)."""
-        live = self._tensor and self._tensor()
-        return (live.name if live is not None else None) or self._name
-
-    @property
-    def label(self):
-        """Name or layer; ``"·"`` for what has neither."""
-        return self.name or self.scope or "·"
-
-    @property
-    def line(self):
-        """``"train.py:12"``: the user's line that computed it (of a leaf: made it)."""
-        return where(self.site)
-
-    @property
-    def value(self):
-        """The value in the forward pass, a Tensor, or None if neither the tape nor the graph has seen it."""
-        return None if self._value is None else Tensor(self._value, name=self.name)
-
-    @property
-    def grad(self):
-        """The gradient that arrived here in the last backward pass that reached it, a Tensor, or None if none did."""
-        if not self.cotangents:
-            return None
-        return Tensor(self.cotangents[max(self.cotangents)], name=self.name and f"gradient of {self.name}")
-
-    def stats(self, number=None):
-        """`Stats` of the value, or of the gradient in backward pass ``number``; None where it is not known."""
-        array = self._value if number is None else self.cotangents.get(number)
-        if array is None:
-            return None
-        if number not in self._stats:
-            self._stats[number] = Stats.of(array)
-        return self._stats[number]
-
-    def __repr__(self):
-        made = f"{self.op} in {self.scope}" if self.scope and self.op != "leaf" else self.op
-        value, grad = self.stats(), self.stats(max(self.cotangents, default=0))
-        known = [f"value {value.norm:.3g}"] if value else []
-        known += [f"gradient {grad.norm:.3g}"] if grad else ["no gradient"]
-        return f"Entry({self.name or made}, shape={self.shape}, {', '.join(known)}, {self.line})"
-
-
-class Pass:
-    """One backward pass. ``number``: from 1; ``site``: whose line asked for it; ``recorded``: with ``create_graph``?
-    ``outputs``: their ``seq``; ``reached``: the ``seq`` of every node below them; ``edges``: {(from, to): [arrays]},
-    the gradients that each op sent to its arguments, by ``seq``.
-    """
-
-    def __init__(self, number, event):
-        roots, order, _ = event.args
-        self.number, self.recorded, self.site = number, event.recorded, call_site(2)
-        self.outputs = [y.node.seq for y, _ in roots]
-        self.reached = {node.seq for node in order}
-        self.edges, self.finished = {}, False
 
 
 class Tape(Watcher):
     """See the top of this file. ``entries``: {seq: `Entry`}; ``passes``: every `Pass`, in their order."""
 
     def __init__(self):
-        self.entries, self.passes, self._open, self._context = {}, [], {}, None
+        self.entries, self.passes, self._open, self._context, self._sent = {}, [], {}, None, {}
         self._complete = True  # has everything been computed again that can be?
 
     def __enter__(self):
@@ -157,16 +61,7 @@ class Tape(Watcher):
     def before(self, event):
         """Open a pass, and look at what its graph has kept; note the cotangent that a VJP is given."""
         if event.kind == "pass":
-            order, self._complete = event.args[1], False
-            values, constants = kept_values(order)
-            for node in order:
-                entry = self._entry(node)
-                leaves = {i: values.get(p) for i, p in enumerate(node.parents) if p is not None and p.op is None}
-                entry._constants = leaves | constants.get(node, {})  # a leaf may have been another's value before
-                if entry._value is None:
-                    entry._value = values.get(node)
-            self.passes.append(Pass(len(self.passes) + 1, event))
-            self._open[event] = self.passes[-1]
+            self._open_pass(event)
         elif event.kind == "vjp" and event.inside in self._open:
             self._entry(event.node).cotangents[self._open[event.inside].number] = _array(event.args[0])
 
@@ -179,24 +74,55 @@ class Tape(Watcher):
             for i, part in event.parts():
                 edges.setdefault((node.seq, node.parents[i].seq), []).append(_array(part))
         elif event in self._open:
-            finished = self._open.pop(event)
-            finished.finished = True
-            for node, found in zip(event.args[2], event.out, strict=True):
-                if found is not None:
-                    found = _array(found)
-                    self._entry(node).cotangents[finished.number] = found.copy() if node.op is None else found
+            self._close_pass(event, self._open.pop(event))
 
     def _note_op(self, event):
-        out, args = event.out, event.args
-        entry = self._entry(event.node)
+        out, entry = event.out, self._entry(event.node)
         changing = out._version is not None  # it shares the memory of a leaf, which optimisers change in place
-        entry._value, entry._tensor = out.data.copy() if changing else out.data, weakref.ref(out)
-        for a in args:
+        entry.values[None], entry._tensor = out.data.copy() if changing else out.data, weakref.ref(out)
+        for a in event.args:
             if type(a) is Tensor and type(a.node) is Node:
                 source = self._entry(a.node)
                 source._name = a.name or source._name  # it may be gone when the tape is printed
-                if source._value is None:
-                    source._value = a.data.copy() if a._version is not None else a.data
+                if a.node.op is None and a.version != source._version:
+                    source.values[len(self.passes) + 1], source._version = a.data.copy(), a.version
+                elif not source.values:
+                    source.values[None] = a.data.copy() if a._version is not None else a.data
+
+    def _open_pass(self, event):
+        order, self._complete = event.args[1], False
+        values, constants = kept_values(order)
+        self.passes.append(Pass(len(self.passes) + 1, event))
+        self._open[event] = self.passes[-1]
+        for node in order:
+            entry = self._entry(node)
+            if node in values and (node.op is None or not entry.values):
+                entry.values[len(self.passes) if node.op is None else None] = values[node]
+            if entry._constants is None:  # the leaves too: what is computed again, is from what they were
+                leaves = {i: values.get(p) for i, p in enumerate(node.parents) if p is not None and p.op is None}
+                entry._constants = leaves | constants.get(node, {})
+
+    def _close_pass(self, event, one):
+        """Note what the pass has found. It is the caller's now, to be changed as he likes: so what has been recorded
+        in the same memory (of z = x + y, all three gradients are one array) is copied.
+        """
+        found = {node.seq: _array(g) for node, g in zip(event.args[2], event.out, strict=True) if g is not None}
+        theirs, copies = {id(memory_of(g)) for g in found.values()}, {}
+
+        def own(array):
+            if id(memory_of(array)) not in theirs:
+                return array
+            if id(array) not in copies:
+                copies[id(array)] = array.copy(), array  # kept, so that no other array gets its id
+            return copies[id(array)][0]
+
+        for parts in one.edges.values():
+            parts[:] = map(own, parts)
+        for seq in one.reached | found.keys():
+            cotangents = self.entries[seq].cotangents
+            if (g := found.get(seq, cotangents.get(one.number))) is not None:
+                cotangents[one.number] = own(g)
+        one.finished = True
 
     # ---- asking ---------------------------------------------------------------------------------------------------
 
@@ -206,9 +132,8 @@ class Tape(Watcher):
         """
         if type(key) is Tensor:
             if key.node is None or key.node.seq not in self.entries:
-                why = (
-                    "it requires no gradient" if key.node is None else "it is in no graph that ran while this was open"
-                )
+                unseen = "it is in no graph that ran while this was open"
+                why = "it requires no gradient" if key.node is None else unseen
                 raise KeyError(f"this tape knows no {key.name or 'such'} Tensor: {why}")
             self._compute_values()
             return self.entries[key.node.seq]
@@ -220,7 +145,7 @@ class Tape(Watcher):
         except IndexError:
             pass
         if found:
-            raise KeyError(f"{name!r} was called {_count(len(found), 'time')} here, there is no call {call}")
+            raise KeyError(f"{name!r} was called {count(len(found), 'time')} here, there is no call {call}")
         known = sorted({e.label for e in self.entries.values()} - {"·"})
         near = get_close_matches(str(name), known, 3) or known
         raise KeyError(f"this tape knows no {name!r}; there are {', '.join(near[:20]) or 'no names at all'}") from None
@@ -252,11 +177,12 @@ class Tape(Watcher):
         if self._complete:
             return
         self._complete = True
-        for seq in sorted(self.entries):
-            e = self.entries[seq]
-            if e._value is None and e._op is not None:
-                known = lambda i, p, e=e: e._constants[i] if i in e._constants else p and self.entries[p]._value
-                e._value = computed_again(e._op, e.params, [known(i, p) for i, p in enumerate(e.parents)])
+        ops = [e for _, e in sorted(self.entries.items()) if e._op is not None]
+        values = {e.seq: e.values[None] for e in ops if e.values}
+        compute_missing(values, [(e.seq, e._op, e.params, e.parents, e._constants or {}) for e in ops])
+        for e in ops:
+            if e.seq in values:
+                e.values[None] = values[e.seq]
 
     def rows(self, number=None):
         """The `Entry` of everything (or of what backward pass ``number`` has reached), in order of the forward pass; a
@@ -276,23 +202,25 @@ class Tape(Watcher):
             raise ValueError(f"there is no backward pass {number}: this tape has seen {len(self.passes)}")
         return self.passes[number - 1]
 
-    def argument_stats(self, entry, i):
-        """`Stats` of argument ``i`` of an op; None where its value is not known."""
+    def argument_stats(self, entry, i, number=None):
+        """`Stats` of argument ``i`` of an op, as it was in backward pass ``number``; None where it is not known."""
         if entry.parents[i] is not None:
-            return self.entries[entry.parents[i]].stats()
-        constant = entry._constants.get(i)
+            return self.entries[entry.parents[i]].value_stats(number)
+        constant = (entry._constants or {}).get(i)
         return Stats.of(constant) if is_array(constant) else None
 
     def sent(self, number, source, target):
         """‖the gradient‖ that op ``source`` sent to its argument ``target`` (their ``seq``) in pass ``number``; None if
         none was computed.
         """
-        parts = self._pass(number).edges.get((source, target))
-        if not parts:
-            return None
-        with np.errstate(all="ignore"):  # ∞ − ∞
-            total = sum(parts[1:], parts[0])  # x·x sends two
-        return length(total, self.entries[target].shape)
+        key, one = (number, source, target), self._pass(number)
+        if key in self._sent:
+            return self._sent[key]
+        parts = one.edges.get((source, target))  # two of x·x
+        norm = Stats.of(total(parts, self.entries[target].shape)).norm if parts else None
+        if one.finished:
+            self._sent[key] = norm
+        return norm
 
     def path(self, a, b=None, number=None):
         """How the gradient travelled from ``b`` back to ``a`` in backward pass ``number`` (default: the last that
@@ -326,23 +254,24 @@ class Tape(Watcher):
     def __repr__(self):
         ops = sum(e.op != "leaf" for e in self.entries.values())
         leaves, passes = len(self.entries) - ops, len(self.passes)
-        found = _count(ops, "op"), _count(leaves, "leaf", "leaves"), _count(passes, "backward pass", "backward passes")
+        found = count(ops, "op"), count(leaves, "leaf", "leaves"), count(passes, "backward pass", "backward passes")
         return f"Tape({', '.join(found)})"
 
     def __str__(self):
         if not self.entries:
             return "an empty tape: nothing that requires a gradient was computed or differentiated while it was open"
         parts = [f"{self._title(n)}\n{text_table(self._table(n), RIGHT)}" for n in self._numbers()]
-        found = self.findings()
-        return "\n\n".join([*parts, "\n".join(found) if found else "nothing conspicuous: every gradient arrives"])
+        return "\n\n".join([*parts, *filter(None, ["\n".join(self._verdict())])])
 
     def _repr_html_(self):
-        from html import escape
+        tables = [(self._table(n), self._title(n)) for n in self._numbers()]
+        parts = [html_table(rows, head, RIGHT, title=title) for (head, *rows), title in tables]
+        return html_block(*parts, *(f"<p>{escape(text)}</p>" for text in self._verdict()))
 
-        parts = [
-            html_table(self._table(n)[1:], self._table(n)[0], RIGHT, title=self._title(n)) for n in self._numbers()
-        ]
-        return "<div>" + "".join(parts) + "".join(f"<p>{escape(text)}</p>" for text in self.findings()) + "</div>"
+    def _verdict(self):
+        """The lines below the tables. That all is well can be said only of passes that ran, and not on zeros."""
+        ran = all(p.finished for p in self.passes) and not all(p.idle for p in self.passes)
+        return self.findings() or (["nothing conspicuous: every gradient arrives"] if ran else [])
 
     def _numbers(self):
         return [p.number for p in self.passes] or [None]
@@ -357,14 +286,12 @@ class Tape(Watcher):
 
     def _table(self, number):
         """The rows of the printed table, its head first."""
-        rows, bad = self.rows(number), 0
-        for e in rows:
-            bad += sum(s.bad for s in (e.stats(), number and e.stats(number)) if s)
         head = ["", "op", "shape", "‖value‖", "zeros", "‖grad‖", "zeros", "not finite", "∂", "line", "gradient"]
-        table = [head]
-        for e in rows:
-            value, grad = e.stats(), e.stats(number) if number else None
+        table, bad = [head], False
+        for e in self.rows(number):
+            value, grad = e.value_stats(number), e.stats(number) if number else None
             wrong = [f"{s.bad} {what}" for s, what in ((value, "val"), (grad, "grad")) if s and s.bad]
+            bad = bad or bool(wrong)
             cells = [e.label, e.op, "×".join(map(str, e.shape)) or "scalar", *_cells(value), *_cells(grad)]
             line = e.line if e.op != "leaf" else ""
             table.append([*cells, ", ".join(wrong), str(e.order), line, e.formula])
@@ -392,7 +319,3 @@ def _cells(stats):
     share = round(100 * stats.zeros)
     some = "<1 %" if stats.zeros and not share else ">99 %" if share == 100 and stats.zeros < 1 else f"{share} %"
     return f"{stats.norm:.3g}", some if stats.zeros else ""
-
-
-def _count(n, one, many=None):
-    return f"{n} {one if n == 1 else many or one + 's'}"

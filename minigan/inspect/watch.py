@@ -148,16 +148,6 @@ def watching(watcher):
         _install(-1)
 
 
-@contextmanager
-def unwatched():
-    """Inside, nobody is told of anything in this thread."""
-    before, _here.watchers = _here.watchers, ()
-    try:
-        yield
-    finally:
-        _here.watchers = before
-
-
 def _install(change):
     """Put the watched versions in place when the first watcher comes, the engine's own back when the last leaves."""
     global _count
