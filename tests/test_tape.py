@@ -338,17 +338,17 @@ def test_what_is_not_finite_is_counted():
 
 
 def test_stats():
-    s = Stats.of(np.array([[3.0, -4.0], [0.0, 0.0]], np.float32))
+    s = Stats(np.array([[3.0, -4.0], [0.0, 0.0]], np.float32))
     assert (s.size, s.norm, s.zeros, s.bad, s.low, s.high, s.mean) == (4, 5, 0.5, 0, -4, 3, -0.25)
-    s = Stats.of(np.array([np.inf, np.nan, 0.0, 2.0]))
+    s = Stats(np.array([np.inf, np.nan, 0.0, 2.0]))
     assert np.isnan(s.norm) and (s.bad, s.zeros, s.low, s.high, s.mean) == (2, 0.25, 0, 2, 1)
-    assert Stats.of(np.array([-np.inf, 1.0])).norm == np.inf
-    s = Stats.of(np.array([np.nan]))
+    assert Stats(np.array([-np.inf, 1.0])).norm == np.inf
+    s = Stats(np.array([np.nan]))
     assert np.isnan([s.low, s.high, s.mean]).all() and s.bad == 1
-    assert_allclose(Stats.of(np.full(4, 1e200)).norm, 2e200)
-    assert_allclose(Stats.of(np.full(4, 1e-200)).norm, 2e-200)  # small is not zero: nothing dies there
-    assert Stats.of(np.zeros((0, 3))).size == 0 and Stats.of(np.zeros(3)).norm == 0
-    assert Stats.of(np.array(3)).norm == 3 and Stats.of(np.array([True, False])).zeros == 0.5
+    assert_allclose(Stats(np.full(4, 1e200)).norm, 2e200)
+    assert_allclose(Stats(np.full(4, 1e-200)).norm, 2e-200)  # small is not zero: nothing dies there
+    assert Stats(np.zeros((0, 3))).size == 0 and Stats(np.zeros(3)).norm == 0
+    assert Stats(np.array(3)).norm == 3 and Stats(np.array([True, False])).zeros == 0.5
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------

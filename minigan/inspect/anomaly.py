@@ -218,7 +218,7 @@ def _describe(a):
 
 
 def _statistics(array):
-    stats = Stats.of(array)
+    stats = Stats(array)
     text = f"{tuple(array.shape)} {array.dtype}"
     if math.isfinite(stats.low):
         text += f"  min {stats.low:.4g}  max {stats.high:.4g}  mean {stats.mean:.4g}"

@@ -65,7 +65,7 @@ class Entry:
         """The value in the forward pass (of a leaf: the latest), a Tensor, or None if neither the tape nor the graph
         has seen it.
         """
-        array = self._value_in(None)
+        array = self.value_in(None)
         return None if array is None else Tensor(array, name=self.name)
 
     @property
@@ -81,9 +81,10 @@ class Entry:
 
     def value_stats(self, number=None):
         """`Stats` of the value in backward pass ``number`` (default: of the latest); None where it is not known."""
-        return self._stats_of(self._value_in(number))
+        return self._stats_of(self.value_in(number))
 
-    def _value_in(self, number):
+    def value_in(self, number):
+        """The value in backward pass ``number`` (or, if that did not reach it, the latest), an array or None."""
         if number in self.values:
             return self.values[number]
         return next(reversed(self.values.values()), None)
@@ -93,7 +94,7 @@ class Entry:
         if array is None:
             return None
         if id(array) not in self._stats:
-            self._stats[id(array)] = Stats.of(array), array  # kept, so that no other array gets its id
+            self._stats[id(array)] = Stats(array), array  # kept, so that no other array gets its id
         return self._stats[id(array)][0]
 
     def __repr__(self):
@@ -127,7 +128,7 @@ class Pass:
     @cached_property
     def idle(self):
         """Did it begin with nothing but zeros? (The product with a Jacobian is taken by such a pass.)"""
-        return not any(Stats.of(g).norm for cotangents in self.given.values() for g in cotangents)
+        return not any(Stats(g).norm for cotangents in self.given.values() for g in cotangents)
 
     def targets(self):
         """{source: [its targets]} of all that was sent, by ``seq``."""

@@ -83,7 +83,7 @@ def _hooked(tape, one, sources):
         if stats is None or stats.norm or not stats.size:
             continue
         arrived = one.given.get(seq, []) + [part for s in sources.get(seq, ()) for part in one.edges[s, seq]]
-        norm = Stats.of(total(arrived, entry.shape)).norm if arrived else 0
+        norm = Stats(total(arrived, entry.shape)).norm if arrived else 0
         if norm:
             lines[seq] = f"a hook at {entry.who}, {entry.line}, made its gradient 0: it arrived with norm {norm:.3g}"
     return lines
@@ -93,16 +93,20 @@ def _is_silent(tape, one, sources, entry):
     """Was nothing but 0 sent here? A sum that cancels is none: of a critic's last bias, it always does. Nor is what
     another pass of the same step has reached, before the value changed: a term may be switched off, as BEGAN's k = 0.
     """
-    stats, value = entry.stats(one.number), entry.value_stats(one.number)
+    stats, value = entry.stats(one.number), entry.value_in(one.number)
     if stats is None or stats.norm or not stats.size:
         return False
-    if any(entry.stats(number).norm and entry.value_stats(number) == value for number in entry.cotangents):
+    if any(entry.stats(number).norm and _equal(entry.value_in(number), value) for number in entry.cotangents):
         return False
     for source in sources.get(entry.seq, ()):
         user = tape.entries[source]
         if tape.sent(one.number, source, entry.seq) or (user.stats(one.number).norm and _added(user, entry.seq)):
             return False
     return True
+
+
+def _equal(a, b):
+    return a is not None and b is not None and bool((a == b).all())
 
 
 def _added(entry, seq):

@@ -9,8 +9,8 @@ The formula of an op's gradient is the one that stands in its docstring, beside 
 
 import os
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import inf, isfinite
 
 import numpy as np
 
@@ -113,41 +113,42 @@ def known_values(order):
     return values
 
 
-@dataclass(frozen=True)
 class Stats:
     """What an array looks like: Euclidean ``norm``, share of ``zeros``, how many numbers are ``bad`` (not finite), and
-    ``low``, ``high``, ``mean`` of the finite ones (NaN where there are none).
+    ``low``, ``high``, ``mean`` of the finite ones (NaN where there are none), which are counted when they are asked.
     """
 
-    size: int
-    norm: float
-    zeros: float
-    bad: int
-    low: float
-    high: float
-    mean: float
+    def __init__(self, array):
+        a = self._host(array)
+        self.size, self.bad, self.norm, self._array = a.size, 0, _norm(a), array
+        self.zeros = (a.size - np.count_nonzero(a)) / max(1, a.size)
+        if not isfinite(self.norm):
+            self.bad = int(a.size - np.isfinite(a).sum())
 
-    @classmethod
-    def of(cls, array):
-        """Of an array of any backend."""
-        a = np.asarray(backend.of(array).to_host(array), np.float64).reshape(-1)
-        finite = a[np.isfinite(a)]
-        bad, zeros = a.size - finite.size, np.count_nonzero(a == 0) / max(1, a.size)
-        norm = _norm(finite) if not bad else float("nan") if np.isnan(a).any() else float("inf")
-        if not finite.size:
-            return cls(a.size, norm, zeros, bad, *[float("nan")] * 3)
+    @staticmethod
+    def _host(array):
+        return np.asarray(backend.of(array).to_host(array), np.float64).reshape(-1)
+
+    @cached_property
+    def _range(self):
+        a = self._host(self._array)
+        a = a[np.isfinite(a)] if self.bad else a
         with np.errstate(over="ignore"):
-            return cls(a.size, norm, zeros, bad, float(finite.min()), float(finite.max()), float(finite.mean()))
+            return (float(a.min()), float(a.max()), float(a.mean())) if a.size else (float("nan"),) * 3
+
+    low = property(lambda self: self._range[0])
+    high = property(lambda self: self._range[1])
+    mean = property(lambda self: self._range[2])
 
 
 def _norm(a):
-    """The Euclidean norm, also of numbers whose squares over- or underflow."""
-    with np.errstate(over="ignore"):
+    """The Euclidean norm, also of numbers whose squares over- or underflow; NaN or infinite if one of them is."""
+    with np.errstate(over="ignore", invalid="ignore"):
         norm = float(np.sqrt(a @ a))
-    if 1e-150 < norm < 1e150:
-        return norm
-    scale = np.abs(a).max(initial=0)
-    return float(scale * np.linalg.norm(a / scale)) if scale else 0.0
+        if 1e-150 < norm < 1e150 or not a.size:
+            return norm
+        scale = np.abs(a).max()
+        return float(scale * np.linalg.norm(a / scale)) if 0 < scale < inf else float(scale)
 
 
 def total(arrays, shape):

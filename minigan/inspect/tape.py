@@ -207,7 +207,7 @@ class Tape(Watcher):
         if entry.parents[i] is not None:
             return self.entries[entry.parents[i]].value_stats(number)
         constant = (entry._constants or {}).get(i)
-        return Stats.of(constant) if is_array(constant) else None
+        return Stats(constant) if is_array(constant) else None
 
     def sent(self, number, source, target):
         """‖the gradient‖ that op ``source`` sent to its argument ``target`` (their ``seq``) in pass ``number``; None if
@@ -217,7 +217,7 @@ class Tape(Watcher):
         if key in self._sent:
             return self._sent[key]
         parts = one.edges.get((source, target))  # two of x·x
-        norm = Stats.of(total(parts, self.entries[target].shape)).norm if parts else None
+        norm = Stats(total(parts, self.entries[target].shape)).norm if parts else None
         if one.finished:
             self._sent[key] = norm
         return norm
