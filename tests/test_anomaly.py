@@ -432,7 +432,7 @@ def test_inherited_from_a_forward_pass_outside_the_block():
         f"""
         exp makes NaN: inherited from its operand 'x'
         @use
-          log is the oldest value known that is not finite
+          the result of log is the oldest value known that is not finite
             x        (2,) float32  min -1  max 1  mean 0
             result   (2,) float32  min 0  max 0  mean 0  zeros 1  NaN 1
             first at [1]: nan, where x = -1
@@ -455,7 +455,7 @@ def test_inherited_from_a_graph_that_was_used_up():
     error = caught(use, y)
     lines = str(error).splitlines()
     assert lines[4:7] == [
-        "  log is the oldest value known that is not finite",
+        "  the result of log is the oldest value known that is not finite",
         "    result   (2,) float32  min 0  max 0  mean 0  zeros 1  NaN 1",
         "    first at [1]: nan",
     ]
@@ -472,7 +472,7 @@ def test_a_loss_that_is_nan():
     lines = str(error).splitlines()
     assert lines[0] == "(out of sum) is not finite: there is nothing to differentiate"
     assert lines[1:4] == at(back, "loss.backward()")
-    assert lines[4] == "  log is the oldest value known that is not finite"
+    assert lines[4] == "  the result of log is the oldest value known that is not finite"
     assert lines[-4:-1] == at(later, "mg.log(inner)")
     assert facts(error) == (False, "log", "", 0, None)
 
@@ -493,7 +493,7 @@ def test_a_nan_hidden_by_where_comes_back_in_the_gradient():
     lines = str(error).splitlines()
     assert lines[0] == "the VJP of log for 'x' gives NaN: inherited from the forward pass, whose 'x' is not finite"
     assert lines[1:4] == at(hidden, "mg.log(root)")
-    assert lines[4] == "  sqrt is the oldest value known that is not finite"
+    assert lines[4] == "  the result of sqrt is the oldest value known that is not finite"
     assert "  in the forward pass" in lines and lines[-4:-1] == at(hidden, "mg.sqrt(x - 1.0)")
     assert facts(error) == (False, "sqrt", "", 0, "x")
 

@@ -140,8 +140,9 @@ class _Anomaly(Watcher):
             if p in known
         ]
         leaf = oldest.op is None
+        result = "" if leaf else "the result of "
         born = "is a leaf: it came in like that" if leaf else "is the oldest value known that is not finite"
-        where = f"{what}\n{show_site(event.site)}\n  {oldest.name()} {born}"
+        where = f"{what}\n{show_site(event.site)}\n  {result}{oldest.name()} {born}"
         return _error(None, where, oldest, operands=operands, result=known.get(oldest), born=False, operand=operand)
 
 

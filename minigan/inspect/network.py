@@ -27,7 +27,7 @@ from ..errors import GradientError, call_site, show_site
 from ..nn import Module
 from ..ops import reshape
 from .double import in_double
-from .graph import formula, layer
+from .graph import count, formula, layer
 from .inputs import example_inputs
 from .watch import Watcher, watching
 
@@ -124,7 +124,9 @@ class NetworkVerification:
 
     def __repr__(self):
         ops = sum(c.what is not None for c in self.checks)
-        title = f"{self.name} on {self.inputs}: {ops} ops and {len(self.checks) - ops} layers are right"
+        title = (
+            f"{self.name} on {self.inputs}: {count(ops, 'op')} and {count(len(self.checks) - ops, 'layer')} are right"
+        )
         return f"{title}, the largest relative error is {float(self):.1e}"
 
     def __str__(self):
