@@ -140,8 +140,11 @@ class _Anomaly(Watcher):
             if p in known
         ]
         leaf = oldest.op is None
-        result = "" if leaf else "the result of "
         born = "is a leaf: it came in like that" if leaf else "is the oldest value known that is not finite"
+        tensor = oldest.tensor and oldest.tensor()
+        if tensor is not None and tensor._version.site is not None:
+            born = f"is a leaf, last changed in place at:\n{show_site(tensor._version.site)}"  # by an optimiser, say
+        result = "" if leaf else "the result of "
         where = f"{what}\n{show_site(event.site)}\n  {result}{oldest.name()} {born}"
         return _error(None, where, oldest, operands=operands, result=known.get(oldest), born=False, operand=operand)
 
@@ -172,7 +175,7 @@ def _error(event, what, node, *, operands=(), result=None, born, operand=None):
         lines.append(show_site(origin.site))
     if not chain and node is not None and (below := _derivative_below(node)) is not None:
         lines += [f"  made of a derivative, that of {_of(below.origin)}, which was taken at:", show_site(below.site)]
-    lines.append(f"  Fix: {FIXES[born]}")
+    lines.append(f"  Fix: {OVERFLOW if born and _overflows(op, operands, result) else FIXES[born]}")
     name = op.name if op is not None else "leaf"
     home = scope or (chain[-1].scope if chain else "")
     return AnomalyError("\n".join(lines), born=born, op=name, scope=home, order=order, operand=operand, site=site)
@@ -202,6 +205,19 @@ def _derivative_below(node):
                 elif found is None or parent.seq > found.seq:
                     found = parent
     return found
+
+
+OVERFLOW = "the numbers are too large for their dtype: lower the learning rate, or scale or clip what goes in"
+LARGE = 1e15
+
+
+def _overflows(op, operands, result):
+    """Was it size, and no pole, that made it infinite?"""
+    if op is None or result is None or _kind(result) == "NaN":
+        return False
+    sizes = [Stats(a) if backend.is_array(a) else a for a in (_array(a) for _, a in operands)]
+    sizes = [max(abs(s.low), abs(s.high)) if isinstance(s, Stats) else s for s in sizes if s is not None]
+    return op.name == "exp" or any(abs(size) > LARGE for size in sizes)
 
 
 def _named(op, args):

@@ -51,6 +51,8 @@ def draw(tape, file, number=None, opened=False, title=None):
     path = Path(file)
     if path.suffix.lower() != ".svg":
         raise ValueError(f"draw: expected a file name that ends in .svg, the only format it writes, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"draw: there is no folder {str(path.parent)!r} for {path.name!r}: make it first")
     if not tape.entries:
         raise ValueError(
             "draw: this tape is empty. Open it around what requires a gradient: with mg.tape() as t: loss.backward()"

@@ -28,6 +28,9 @@ def formula(op):
     beside = re.search(r"\S {4}(\S.*)", text.partition("\n")[0])
     if beside:
         return beside[1].strip()
+    alone = re.search("\\S\u0304 = .*", text)  # a cotangent and what it is, wherever that stands
+    if alone:
+        return alone[0].strip()
     below = re.search(r"\n\s*\n\s*(\S.*)", text)
     return below[1].strip() if below and "\u0304" in below[1] else ""
 

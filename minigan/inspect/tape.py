@@ -32,7 +32,8 @@ from .watch import Watcher, watching
 
 
 class Tape(Watcher):
-    """See the top of this file. ``entries``: {seq: `Entry`}; ``passes``: every `Pass`, in their order."""
+    """A record of graphs and of the gradients that ran through them: print it, ask it ``t["D.conv2.weight"].grad``,
+    ``t.path(…)``, draw it. ``entries``: {seq: `Entry`}; ``passes``: every `Pass`, in their order."""
 
     def __init__(self):
         self.entries, self.passes, self._open, self._context, self._sent = {}, [], {}, None, {}
