@@ -841,3 +841,11 @@ def test_graph_without_drawing():
         ("net.relu1", "net.dense2"),
     ]
     assert graph.edges[-1].target.title == "loss"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    x = mg.tensor([1.0], requires_grad=True)
+    with mg.tape() as t:
+        mg.sum(x * x).backward()
+    with pytest.raises(FileNotFoundError, match="there is no folder .*missing"):
+        t.draw(tmp_path / "missing" / "graph.svg")

@@ -830,3 +830,14 @@ def test_masks_combine_and_choose():
     assert mask.numpy().tolist() == [False, True, True]
     chosen = mg.where(mask, 1.0, 0.0)
     assert type(chosen) is mg.Tensor and chosen.dtype == np.float32 and chosen.numpy().tolist() == [0, 1, 1]
+
+
+def test_what_a_hook_computes_belongs_to_the_node_it_hangs_on():
+    """In a recorded pass; not to the node that was differentiated before, nor, at a leaf, to any."""
+    x = mg.tensor([0.5], requires_grad=True)
+    y, seen = mg.tanh(x), []
+    for t in (x, y):
+        t.hook(lambda g: seen.append(g * 2.0))
+    mg.grad(mg.sum(mg.exp(y)), x, create_graph=True)
+    at_y, at_x = seen
+    assert at_y.node.origin.op is mg.tanh and at_x.node.origin is None

@@ -1481,3 +1481,9 @@ def test_looking_at_a_tape_is_watched_by_nobody():
     with mg.on_op(told.append):
         str(t), t.path(x), t[x].value
     assert told == []
+
+
+def test_a_formula_is_found_wherever_it_stands():
+    for text in ("y = 2x. x̄ = 2ȳ", "y = 2x.\n\n    x̄ = 2ȳ\n    ", "Twice x.\n    x̄ = 2ȳ"):
+        assert formula(type("Op", (), {"__doc__": text})) == "x̄ = 2ȳ"
+    assert formula(type("Op", (), {"__doc__": "Twice x."})) == ""

@@ -20,19 +20,13 @@ from ..ops import sum_to
 
 
 def formula(op):
-    """The VJP of a Primitive as its docstring states it: after four spaces of the first line, or in a paragraph of its
-    own. Bars are cotangents: x̄ is the gradient by the argument x, and the result is called y or z. ``""`` if there is
-    none.
+    """The VJP of a Primitive as its docstring states it: after four spaces of the first line, else from the first
+    "x̄ = " to the end of its line; ``""`` if there is none. Bars are cotangents: x̄ is the gradient by the argument x, and
+    the result is called y or z.
     """
     text = op.__doc__ or ""
-    beside = re.search(r"\S {4}(\S.*)", text.partition("\n")[0])
-    if beside:
-        return beside[1].strip()
-    alone = re.search("\\S\u0304 = .*", text)  # a cotangent and what it is, wherever that stands
-    if alone:
-        return alone[0].strip()
-    below = re.search(r"\n\s*\n\s*(\S.*)", text)
-    return below[1].strip() if below and "\u0304" in below[1] else ""
+    found = re.search(r"\S {4}(\S.*)", text.partition("\n")[0]) or re.search("(\\S\u0304 = .*)", text)
+    return found[1].strip() if found else ""
 
 
 @lru_cache(4096)  # many ops have the same line, and to find it takes as long as its function is
