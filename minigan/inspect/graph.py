@@ -21,8 +21,8 @@ from ..ops import sum_to
 
 def formula(op):
     """The VJP of a Primitive as its docstring states it: after four spaces of the first line, else from the first
-    "x̄ = " to the end of its line; ``""`` if there is none. Bars are cotangents: x̄ is the gradient by the argument x, and
-    the result is called y or z.
+    "x̄ = " to the end of its line; ``""`` if there is none. Bars are cotangents: x̄ is the gradient by the argument x,
+    and the result is called y or z.
     """
     text = op.__doc__ or ""
     found = re.search(r"\S {4}(\S.*)", text.partition("\n")[0]) or re.search("(\\S\u0304 = .*)", text)
